@@ -19,14 +19,19 @@ from tests.recoveries import Recovery
 
 ROUNDS = Path(__file__).parent / "whole" / "rounds.csv"
 
+WHOLE = 100
+"""Tests of a round at least."""
+
 COLUMNS = ("round", *(field.name for field in fields(Recovery)))
 
 
 def add(name: str, junit: Path) -> None:
-    """Keep what a round took. Refused for one in which something failed."""
+    """Keep what a round took. Refused for one in which something failed, or that was not whole."""
     suite = ElementTree.parse(junit).getroot()
     if suite.find(".//failure") is not None or suite.find(".//error") is not None:
         sys.exit(f"{junit}: a test of this round failed")
+    if (tests := len(suite.findall(".//testcase"))) < WHOLE:
+        sys.exit(f"{junit}: {tests} tests are not a whole round")
     kept = [row for row in rows() if row["round"] != name]
     for found in suite.iter("property"):
         if found.get("name") == "recovery":

@@ -32,14 +32,17 @@ IDLE_IN_TRANSACTION: Final = 120
 BOUNDS: Final = {
     "lock_timeout": f"{LOCK_PATIENCE}s",
     "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION}s",
-    # PostgreSQL finds within 25 s that a client's machine is gone, and within a minute if it was sending something; by
-    # its defaults, that one's locks stand for hours. A client that is there has as long to read what it is sent.
+    # PostgreSQL finds within 25 s that a client's machine is gone; by its defaults, that one's locks stand for hours. A
+    # client that is there has as long to read what it is sent.
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
-    "tcp_user_timeout": "60000",
+    "tcp_user_timeout": "25000",
 }
 """Settings of each session: it does not wait for others without end, nor they for it when its client is lost."""
+
+KEEPALIVES: Final[dict[str, Any]] = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+"""How soon a client finds that PostgreSQL's machine is gone, in seconds and questions."""
 
 logger = logging.getLogger(__name__)
 
@@ -74,9 +77,7 @@ class Database:
                 "autocommit": True,
                 "connect_timeout": CONNECT_TIMEOUT,
                 "application_name": "antenna",
-                "keepalives_idle": 10,
-                "keepalives_interval": 5,
-                "keepalives_count": 3,
+                **KEEPALIVES,
                 # Keepalives do not run while sent data waits for its acknowledgement.
                 "tcp_user_timeout": 15_000,
             },

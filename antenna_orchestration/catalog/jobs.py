@@ -299,7 +299,8 @@ class Jobs:
             if not inserted["total"]:
                 reason = why_empty(inserted["skipped"])
                 await connection.execute(queries.load("end_empty_job"), {"job": job_id, "reason": reason})
-            await connection.execute(f"NOTIFY {NEW_JOBS}")
+            else:
+                await connection.execute(f"NOTIFY {NEW_JOBS}")
         return job_id
 
     async def count_interactive(self, project: ProjectId) -> int:

@@ -101,6 +101,8 @@ def main() -> None:
     threading.Thread(target=_leave_when_over, args=(turn,), name="turn", daemon=True).start()
     if settings.database_url and not settings.dagster_unchanged:
         told_jobs.install(settings.database_url, _say)
+    else:
+        _say("new jobs are looked for every five seconds")
     cli.run_command(sys.argv[1:])
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 import psycopg
 from dagster._daemon.daemon import SensorDaemon
 
+from antenna_orchestration.catalog.database import KEEPALIVES, first_line
 from antenna_orchestration.catalog.jobs import NEW_JOBS
 
 APART: Final = 2.0
@@ -34,6 +35,7 @@ class Waking:
         self._end = end
         self._told = told
         self._looked = time.monotonic()
+        self._was_told = False
 
     def is_set(self) -> bool:
         """Whether the daemon is to end."""
@@ -41,9 +43,14 @@ class Waking:
 
     def wait(self, timeout: float) -> bool:
         """Return after `timeout` seconds, when the daemon is to end, or when a job came; whether it is to end."""
+        if self._was_told:
+            # The look may have passed over a sensor whose tick was under way.
+            timeout = min(timeout, APART)
+        self._was_told = False
         until = time.monotonic() + timeout
         while not self._end.is_set() and (left := until - time.monotonic()) > 0:
             if self._told.wait(min(left, _POLL)):
+                self._was_told = True
                 self._end.wait(min(left, max(0.0, self._looked + APART - time.monotonic())))
                 break
         # Before the look: of what comes while it lasts there may be nothing in it.
@@ -66,23 +73,23 @@ def install(url: str, say: Callable[[str], None]) -> None:
 
 def listen(url: str, told: threading.Event, say: Callable[[str], None]) -> None:
     """Set the event at each new job, for ever; after an outage of the catalog, too."""
+    said = ""
     while True:
         try:
             with psycopg.connect(
-                url,
-                autocommit=True,
-                connect_timeout=5,
-                application_name="antenna told",
-                keepalives_idle=10,
-                keepalives_interval=5,
-                keepalives_count=3,
+                url, autocommit=True, connect_timeout=5, application_name="antenna told", **KEEPALIVES
             ) as connection:
                 connection.execute(f"LISTEN {NEW_JOBS}")
+                if said:
+                    say("the catalog tells of new jobs again")
+                    said = ""
                 # Some may have come before.
                 told.set()
                 for _ in connection.notifies():
                     told.set()
-        except psycopg.Error as error:
-            why = str(error).strip().splitlines() or [type(error).__name__]
-            say(f"new jobs are looked for every five seconds only: the catalog does not tell of them: {why[-1]}")
+        except (psycopg.Error, OSError) as error:
+            why = first_line(error)
+            if why != said:
+                said = why
+                say(f"new jobs are looked for every five seconds only: the catalog does not tell of them: {why}")
         time.sleep(PAUSE)

@@ -41,7 +41,7 @@ DECODED_AT_ONCE: Final = 8
 """Photographs that nvJPEG gets at most per call."""
 
 SHARE_AHEAD: Final = 1 / 8
-"""Of the device's memory, for photographs that wait decoded."""
+"""Of the device's memory, for photographs of one pipeline that wait decoded."""
 
 SLOW_DECODING: Final = 0.015
 """Seconds for a photograph of 4096 x 2160, above which the threads of a CPU decode faster: a card without a JPEG engine
@@ -161,7 +161,7 @@ class TorchDevice:
         while self._to_decode and len(some) < DECODED_AT_ONCE:
             some.append(self._to_decode.popleft())
         try:
-            if some and self._has_room():
+            if some and self._has_room(some):
                 for one, decoded in zip(some, self._decoded(some), strict=True):
                     assert one.ahead is not None
                     one.ahead.decoded = decoded
@@ -173,13 +173,13 @@ class TorchDevice:
                 assert one.ahead is not None
                 one.ahead.is_through.set()
 
-    def _has_room(self) -> bool:
-        """Whether what waits decoded leaves room on the device for the work itself."""
+    def _has_room(self, some: Sequence[Photograph]) -> bool:
+        """Whether these and what waits decoded leave room on the device for the work itself."""
         if not self.is_cuda:
             return True
         waiting = [ahead.decoded for ahead in list(self._decoded_ahead)]
-        held = sum(3 * one.width * one.height for one in waiting if one is not None)
-        return held < torch.cuda.get_device_properties(self.device).total_memory * SHARE_AHEAD
+        pixels = sum(one.width * one.height for one in (*waiting, *some) if one is not None)
+        return 3 * pixels < torch.cuda.get_device_properties(self.device).total_memory * SHARE_AHEAD
 
     def _copy(self, pixels: NDArray[np.uint8]) -> Photograph:
         """Start to copy pixels (height x width x 3) to the device."""

@@ -20,7 +20,8 @@ from antenna_orchestration.resources.stores import Stores
     run_status=dg.DagsterRunStatus.CANCELED,
     # Runs of `dagster job execute` belong to no code location; without this they are not seen.
     monitor_all_code_locations=True,
-    minimum_interval_seconds=5,
+    # Less than the five seconds between looks: one that comes early, because of a job, may be a moment too early.
+    minimum_interval_seconds=4,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Cancels the job whose process_job run a person terminated, as antenna jobs cancel does. Switched "
     "off, such a job is canceled later, by queued_jobs.",

@@ -50,7 +50,9 @@ def gpus(text: str) -> list[Gpu]:
         known = {uuid for card, slices in listed.items() for uuid in (card, *slices)}
         if missing := [name for name in names if known and name not in known]:
             raise errors.InvalidSetting(f"--gpus {text}: there is no {missing[0]}; nvidia-smi -L lists those there are")
-        return [Gpu("cuda:0", part) for name in names for part in listed.get(name) or [name]]
+        # A card that is divided stands for its slices.
+        parts = [part for name in names for part in listed.get(name) or [name]]
+        return [Gpu("cuda:0", part) for part in dict.fromkeys(parts)]
     if text == "all" and (slices := _slices(listed)):
         return [Gpu("cuda:0", name) for name in slices]
     found = _count()

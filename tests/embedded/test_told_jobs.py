@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import inspect
 import threading
+from collections.abc import Iterator
 
 import psycopg
 import pytest
 from dagster._daemon import sensor
+from dagster._daemon.daemon import SensorDaemon
 
 from antenna_orchestration.embedded import told_jobs
 from antenna_orchestration.embedded.stores import EmbeddedStores
@@ -47,7 +49,44 @@ def test_it_looks_when_told_and_once(waking: Parts) -> None:
     told.set()
     thread.join(PATIENCE)
     assert (answers, told.is_set(), one.is_set()) == ([False], False, False)
-    assert not one.wait(0.02), "a loop that was not told rests as long as before"
+
+
+def test_one_that_is_not_told_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a look that was asked for only a while: it may have passed over a sensor whose tick was under way."""
+    rests: list[float] = []
+
+    class Told(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            rests.append(timeout or 0.0)
+            return super().wait(0.0)
+
+    monkeypatch.setattr(told_jobs, "_POLL", 10_000.0)
+    monkeypatch.setattr(told_jobs, "APART", 0.01)
+    told = Told()
+    one = told_jobs.Waking(threading.Event(), told)
+    told.set()
+    one.wait(1_000.0)
+    assert rests.pop() > 900
+    one.wait(1_000.0)
+    assert rests and max(rests) <= 0.01
+
+
+def test_the_sensor_daemon_rests_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever Dagster's own loop gets is told of jobs, and notices the end."""
+    seen: list[told_jobs.Waking] = []
+
+    def core_loop(_daemon: object, _context: object, end: told_jobs.Waking) -> Iterator[None]:
+        seen.append(end)
+        yield None
+
+    monkeypatch.setattr(SensorDaemon, "core_loop", core_loop)
+    monkeypatch.setattr(told_jobs, "listen", lambda _url, told, _say: told.set())
+    told_jobs.install("", print)
+    end = threading.Event()
+    list(SensorDaemon.core_loop(object(), object(), end))  # type: ignore[arg-type]
+    assert not seen[0].wait(10 * PATIENCE), "it was told"
+    end.set()
+    assert seen[0].wait(10 * PATIENCE)
 
 
 def test_the_end_of_the_daemon_is_noticed(waking: Parts) -> None:
@@ -88,7 +127,7 @@ async def test_the_catalog_tells_of_each_job_also_after_an_outage(
 
     def say(line: str) -> None:
         said.append(line)
-        if len(said) == 2:
+        if len(said) == 3:
             raise Over
 
     def listen() -> None:
@@ -101,7 +140,7 @@ async def test_the_catalog_tells_of_each_job_also_after_an_outage(
         for outages in (0, 1):
             if outages:
                 cut(url)
-                wait_until(lambda: said, description="the outage is said")
+                wait_until(lambda: len(said) == 2, description="the outage and its end are said")
             wait_until(told.is_set, description="it listens, and looks for what came before")
             told.clear()
             await make_job(services, project, 1)
@@ -110,7 +149,9 @@ async def test_the_catalog_tells_of_each_job_also_after_an_outage(
     cut(url)
     listening.join(PATIENCE)
     assert not listening.is_alive()
-    assert "looked for every five seconds only" in said[0]
+    assert "looked for every five seconds only: the catalog does not tell of them: " in said[0]
+    assert "\t" not in said[0]
+    assert said[1] == "the catalog tells of new jobs again"
 
 
 def cut(url: str) -> None:

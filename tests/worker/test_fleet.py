@@ -143,7 +143,7 @@ def test_slices_of_a_card_are_named_by_uuid(monkeypatch: pytest.MonkeyPatch) -> 
     """M11: a process sees one slice, whatever their number, so that numbers name none but the first."""
     assert [gpu.visible for gpu in fleet.gpus("all")] == ["MIG-1111", "MIG-2222", "GPU-bbbb"]
     assert fleet.gpus("MIG-2222,GPU-bbbb") == [fleet.Gpu("cuda:0", "MIG-2222"), fleet.Gpu("cuda:0", "GPU-bbbb")]
-    assert [gpu.visible for gpu in fleet.gpus("GPU-aaaa")] == ["MIG-1111", "MIG-2222"]
+    assert [gpu.visible for gpu in fleet.gpus("GPU-aaaa,MIG-1111")] == ["MIG-1111", "MIG-2222"]
     with pytest.raises(errors.InvalidSetting, match="there is no MIG-3333; nvidia-smi -L lists"):
         fleet.gpus("MIG-1111,MIG-3333")
     # What a scheduler gave us is all that there is.
