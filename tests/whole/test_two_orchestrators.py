@@ -11,9 +11,10 @@ import sys
 import urllib.request
 from collections import Counter
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from antenna_orchestration.domain import run_tags
@@ -59,9 +60,11 @@ def working(machines: Machines) -> list[Machine]:
     ports = {port for (port,) in rows}
     found = []
     for machine in machines:
-        connections = machine.part("daemon").net_connections("tcp")
-        if any(one.laddr.port in ports for one in connections):
-            found.append(machine)
+        # One that was just killed has none.
+        with suppress(psutil.NoSuchProcess):
+            connections = machine.part("daemon").net_connections("tcp")
+            if any(one.laddr.port in ports for one in connections):
+                found.append(machine)
     return found
 
 
