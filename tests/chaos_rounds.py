@@ -36,15 +36,18 @@ def add(name: str, junit: Path) -> None:
     for found in suite.iter("property"):
         if found.get("name") == "recovery":
             one = Recovery(*ast.literal_eval(found.get("value") or "()"))
-            shown = {key: round(cell, 1) if isinstance(cell, float) else cell for key, cell in asdict(one).items()}
-            kept.append({"round": name, **shown})
+            kept.append({"round": name, **{column: _shown(cell) for column, cell in asdict(one).items()}})
     with ROUNDS.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(kept)
 
 
-def rows() -> list[dict[str, object]]:
+def _shown(cell: str | float | None) -> str:
+    return "" if cell is None else str(round(cell, 1) if isinstance(cell, float) else cell)
+
+
+def rows() -> list[dict[str, str]]:
     """All rounds: a row per fault and round."""
     if not ROUNDS.exists():
         return []
@@ -54,24 +57,24 @@ def rows() -> list[dict[str, object]]:
 
 def table() -> str:
     """A row per fault of a whole machine: how many rounds met it, the medians, and the longest wait for an image."""
-    by_fault: dict[str, list[dict[str, object]]] = defaultdict(list)
+    by_fault: dict[str, list[dict[str, str]]] = defaultdict(list)
     for row in rows():
         if row["clean"] != "":
-            by_fault[str(row["fault"]).partition(", seed ")[0]].append(row)
+            by_fault[row["fault"].partition(", seed ")[0]].append(row)
     lines = [
         "| fault | rounds | to the job's end | of these work | until ready | then to the next image, median and most |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for fault, met in sorted(by_fault.items()):
-        waits = [float(str(row["going_on"])) for row in met if row["going_on"] != ""]
+        waits = [float(row["going_on"]) for row in met if row["going_on"] != ""]
         next_image = f"{median(waits):.0f}, {max(waits):.0f}" if waits else ""
         cells = [fault, str(len(met)), *(_median(met, name) for name in ("seconds", "work", "ready")), next_image]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _median(met: list[dict[str, object]], name: str) -> str:
-    values = [float(str(row[name])) for row in met if row[name] != ""]
+def _median(met: list[dict[str, str]], name: str) -> str:
+    values = [float(row[name]) for row in met if row[name] != ""]
     return f"{median(values):.0f}" if values else ""
 
 

@@ -151,13 +151,10 @@ class Database:
             connection = await psycopg.AsyncConnection.connect(
                 self._url, autocommit=True, connect_timeout=CONNECT_TIMEOUT
             )
+            await bound_waiting(connection)
         except psycopg.OperationalError as error:
             raise errors.Unavailable(f"PostgreSQL: {first_line(error)}") from error
         try:
-            try:
-                await bound_waiting(connection)
-            except psycopg.OperationalError as error:
-                raise errors.Unavailable(f"PostgreSQL: {first_line(error)}") from error
             yield connection
         finally:
             with contextlib.suppress(psycopg.Error):
