@@ -37,7 +37,8 @@ def derived_tables(context: dg.AssetExecutionContext, run_session: RunSession) -
     """Derive the tables of a finished job from its results, with what is known of the project now."""
     made, tables = run_session.do(context, _derive)
     for name, shown in tables.items():
-        yield dg.MaterializeResult(asset_key=name, metadata=shown, data_version=dg.DataVersion(made.version))
+        metadata.attach(context, shown, asset=name)
+        yield dg.MaterializeResult(asset_key=name, data_version=dg.DataVersion(made.version))
 
 
 async def _derive(services: Services, job: Job, _: Reports) -> tuple[verb.Derived, dict[str, dict[str, Any]]]:

@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from antenna_orchestration.assets import metadata
 from antenna_orchestration.domain import markdown, terminal
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.processing import health
@@ -41,7 +42,8 @@ def jobs_health(context: dg.AssetExecutionContext, config: HealthConfig, stores:
         numbers[f"{result.name}/unfixable"] = result.unfixable
         for detail in result.details[:20]:
             context.log.info(terminal.line(f"{result.name}: {detail}"))
-    yield dg.MaterializeResult(asset_key="jobs_health", metadata=numbers)
+    metadata.attach(context, numbers)
+    yield dg.MaterializeResult(asset_key="jobs_health")
     for result in report.results:
         yield dg.AssetCheckResult(
             check_name=result.name,

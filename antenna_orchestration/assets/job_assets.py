@@ -31,7 +31,8 @@ from antenna_orchestration.resources.interruptible import Reports
 def manifest(context: dg.AssetExecutionContext, run_session: RunSession) -> dg.MaterializeResult[Any]:
     """Write down the images of the job, in the order in which they are published."""
     shown = run_session.do(context, _write_manifest)
-    return dg.MaterializeResult(metadata=shown, data_version=_version(shown["generation"]))
+    metadata.attach(context, shown)
+    return dg.MaterializeResult(data_version=_version(shown["generation"]))
 
 
 async def _write_manifest(services: Services, job: Job, _: Reports) -> dict[str, Any]:
@@ -63,7 +64,8 @@ async def _write_manifest(services: Services, job: Job, _: Reports) -> dict[str,
 def image_tasks(context: dg.AssetExecutionContext, run_session: RunSession) -> dg.MaterializeResult[Any]:
     """Publish one task per image, from where submission and sensor left off."""
     shown = run_session.do(context, _publish)
-    return dg.MaterializeResult(metadata=shown, data_version=_version(shown["generation"]))
+    metadata.attach(context, shown)
+    return dg.MaterializeResult(data_version=_version(shown["generation"]))
 
 
 async def _publish(services: Services, job: Job, reports: Reports) -> dict[str, Any]:
@@ -113,7 +115,8 @@ def results(context: dg.AssetExecutionContext, run_session: RunSession) -> Itera
     """Collect the job's results until every image is accounted for, write its final tables, then finish the job."""
     collected = run_session.do(context, partial(_collect, others_wait=run_session.others_wait(context)))
     for name, shown in collected.tables.items():
-        yield dg.MaterializeResult(asset_key=name, metadata=shown, data_version=_version(collected.job.generation))
+        metadata.attach(context, shown, asset=name)
+        yield dg.MaterializeResult(asset_key=name, data_version=_version(collected.job.generation))
     yield _every_image_accounted_for(collected)
     yield _failure_rate(collected, threshold=run_session.stores.settings.failure_threshold)
     if collected.adds_up and not collected.job.status.is_terminal:

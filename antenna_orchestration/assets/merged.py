@@ -4,6 +4,7 @@ from functools import partial
 
 import dagster as dg
 
+from antenna_orchestration.assets import metadata
 from antenna_orchestration.processing import merge
 from antenna_orchestration.resources.interruptible import Reports, run_interruptible
 from antenna_orchestration.resources.stores import Stores
@@ -21,15 +22,15 @@ from antenna_orchestration.resources.stores import Stores
 def merged_tables(context: dg.AssetExecutionContext, stores: Stores) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Add the jobs that finished since the last merge."""
     merged = run_interruptible(context, partial(_merge, stores))
-    return dg.MaterializeResult(
-        metadata={
-            "jobs": merged.jobs,
-            "jobs_written": merged.jobs_written,
-            "files": merged.files,
-            "files_written": merged.files_written,
-            "uri": f"{stores.settings.lake}/merged",
-        }
-    )
+    shown = {
+        "jobs": merged.jobs,
+        "jobs_written": merged.jobs_written,
+        "files": merged.files,
+        "files_written": merged.files_written,
+        "uri": f"{stores.settings.lake}/merged",
+    }
+    metadata.attach(context, shown)
+    return dg.MaterializeResult()
 
 
 async def _merge(stores: Stores, _: Reports) -> merge.Merged:

@@ -25,6 +25,14 @@ PICTURES = 4
 """Sample images shown in the UI."""
 
 
+def attach(context: dg.AssetExecutionContext, shown: Mapping[str, Any], *, asset: str | None = None) -> None:
+    """Show this of the asset, or of the one of several that is named, when it is materialized next.
+
+    What a `MaterializeResult` is given, Dagster stores twice: with the materialization and with the step's output.
+    """
+    context.add_asset_metadata(shown, asset_key=asset)
+
+
 def preview(table: pa.Table) -> dg.MetadataValue[Any]:
     """The first rows as a table."""
     head = _times_as_text(table.slice(0, PREVIEW_ROWS)).to_pylist()

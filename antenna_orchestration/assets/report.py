@@ -31,13 +31,9 @@ from antenna_orchestration.resources.interruptible import Reports
 def job_report(context: dg.AssetExecutionContext, run_session: RunSession) -> Iterator[Any]:
     """Write the reports."""
     job, written, page = run_session.do(context, _write_report)
-    yield dg.MaterializeResult(
-        metadata={
-            **page,
-            "report": dg.MetadataValue.md(written.markdown),
-            "dagster/uri": written.uri,
-        }
-    )
+    shown = {**page, "report": dg.MetadataValue.md(written.markdown), "dagster/uri": written.uri}
+    metadata.attach(context, shown)
+    yield dg.MaterializeResult()
     if job.status is JobStatus.FAILURE:
         # In the last step, when tables and report are written: the run of a job that failed shows as failed.
         reason = f"job {job.job_id} is FAILURE: {job.status_reason}; its tables and this report are complete"

@@ -88,6 +88,9 @@ def test_a_run_materializes_its_job_and_again_from_the_lake(wanted: settings.Set
         plots = str(reported.metadata["plots"].value)
         assert plots.count("data:image/svg+xml;base64,") >= 3 and len(plots) < 150_000
         assert page.path in str(reported.metadata["report"].value)
+        outputs = [event for event in first.all_events if event.event_type_value == "STEP_OUTPUT"]
+        # What a materialization shows is stored once, though it may have pictures.
+        assert len(outputs) == 14 and not any(output.step_output_data.metadata for output in outputs)
         derived = {name: rows[name] for name in ("observations", "nights", "counts")}
         assert derived == {name: dg.IntMetadataValue(n) for name, n in zip(derived, (20, 1, 1), strict=True)}
 
