@@ -28,18 +28,24 @@ KEPT = 2
 AT_MOST = 20
 """Connections of one process in a burst: the daemon's threads."""
 
-ASKED_AGAIN: Final = (
+COLUMNS_ASKED_AGAIN: Final = (
+    "has_asset_key_col",
     "has_backfill_id_column",
-    "has_backfill_tags_table",
-    "has_built_index",
     "has_bulk_action_job_name_column",
     "has_bulk_actions_selector_cols",
-    "has_instigators_table",
     "has_run_stats_index_cols",
+)
+"""Methods of Dagster's storages that ask whether a column is there. They came before the versions that we run on."""
+
+ASKED_AGAIN: Final = (
+    *COLUMNS_ASKED_AGAIN,
+    "has_backfill_tags_table",
+    "has_built_index",
+    "has_instigators_table",
     "has_secondary_index_table",
     "has_table",
 )
-"""Methods of Dagster's storages that ask whether a table, a column or an index is there."""
+"""Likewise, whether a table, a column or an index is there."""
 
 SEEN_FOR: Final = 60.0
 """Seconds for which tables are not looked for again: Dagster makes them anew if its database was wiped."""
@@ -49,6 +55,9 @@ TRUSTED_FOR: Final = 0.1
 
 _tables_seen: dict[str, float] = {}
 """When this process last saw the tables of each database, by the monotonic clock."""
+
+_whole: set[str] = set()
+"""The databases whose tables have all columns, as far as this process knows."""
 
 _there: set[tuple[str, str, str, tuple[str, ...]]] = set()
 """What was found there by this process: database, class, method, arguments. It is not taken away again."""
@@ -114,15 +123,21 @@ def _ask_after_rest(dialect: Any, connection: Any, record: Any, _: Any) -> None:
 
 
 def take_tables_to_be_there(postgres_url: str) -> None:
-    """For a run: whoever started it has read it there."""
+    """For a run, with all their columns: whoever started it has read it there, and its host has migrated them."""
     _tables_seen[postgres_url] = time.monotonic()
+    _whole.add(postgres_url)
 
 
 def _ask_once(storage: Any, url: str) -> None:
     """Let a storage remember what is there. What is missing may come, with an upgrade, and is asked for again."""
     for name in ASKED_AGAIN:
         if asks := getattr(storage, name, None):
-            setattr(storage, name, _remembering(asks, (url, type(storage).__name__, name)))
+            is_known = url in _whole and name in COLUMNS_ASKED_AGAIN
+            setattr(storage, name, _yes if is_known else _remembering(asks, (url, type(storage).__name__, name)))
+
+
+def _yes(*_: str) -> bool:
+    return True
 
 
 def _remembering(asks: Callable[..., bool], about: tuple[str, str, str]) -> Callable[..., bool]:

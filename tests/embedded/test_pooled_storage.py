@@ -98,6 +98,22 @@ def test_what_is_there_is_looked_up_once(monkeypatch: pytest.MonkeyPatch, unchan
         assert bool(looked_up) is (unchanged or not is_known)
 
 
+def test_a_run_takes_columns_to_be_there(
+    own_stores: stores.EmbeddedStores, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work(instance)
+    assert PostgresRunStorage.has_run_stats_index_cols(instance.run_storage)  # type: ignore[arg-type]
+    assert PostgresEventLogStorage.has_asset_key_col(instance.event_log_storage, "cached_status_data")  # type: ignore[arg-type]
+    monkeypatch.setattr(pooled_storage, "_there", set())
+    monkeypatch.setattr(pooled_storage, "_whole", set())
+    pooled_storage.take_tables_to_be_there(own_stores.settings.dagster_pg_url)
+    with dg.DagsterInstance.get() as of_run, statements() as sent:
+        assert dg.materialize([number], instance=of_run).success
+        [record] = of_run.get_asset_records([number.key])
+        assert record.asset_entry.last_run_id
+    assert not [one for one in sent if "pg_attribute" in one]
+
+
 def test_what_dagster_asks_again_has_these_names() -> None:
     storages = (PostgresRunStorage, PostgresEventLogStorage, PostgresScheduleStorage)
     assert not [name for name in ASKED_AGAIN if not any(hasattr(one, name) for one in storages)]
