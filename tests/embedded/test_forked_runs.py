@@ -65,6 +65,22 @@ def test_a_forked_run_asks_for_its_partition_once(instance: Instance, monkeypatc
     assert not instance.has_dynamic_partition("jobs", "job-1"), "the webserver and the daemon live on"
 
 
+def test_what_was_imported_before_the_fork_is_walked_no_more(tmp_path: Path) -> None:
+    code = """
+        import gc, os
+        import antenna_orchestration.definitions
+        from antenna_orchestration.embedded.code_server import run_imports
+        # As the code server does.
+        if not os.fork():
+            from antenna_orchestration.embedded.code_server import fork_server
+            print(len(gc.get_objects()), gc.get_freeze_count(), flush=True)
+            os._exit(0)
+        assert os.wait()[1] == 0
+    """
+    left, kept = map(int, said_by(code, tmp_path).split())
+    assert left < 1_000 and kept > 200_000
+
+
 def test_stores_that_are_made_at_first_use_are_imported_before_the_fork(tmp_path: Path) -> None:
     code = """
         import sys
@@ -80,12 +96,17 @@ def test_stores_that_are_made_at_first_use_are_imported_before_the_fork(tmp_path
             getattr(made, name)
         print(len(names), sorted(set(sys.modules) - before))
     """
+    assert said_by(code, tmp_path).split(maxsplit=1) == ["3", "[]\n"]
+
+
+def said_by(code: str, folder: Path) -> str:
+    """What another interpreter prints."""
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
         check=True,
         capture_output=True,
         text=True,
-        cwd=tmp_path,
-        env={"ANTENNA_HOME": str(tmp_path), "ANTENNA_REDIS_URL": "redis://localhost:1", "HOME": str(tmp_path)},
+        cwd=folder,
+        env={"ANTENNA_HOME": str(folder), "ANTENNA_REDIS_URL": "redis://localhost:1", "HOME": str(folder)},
     )
-    assert done.stdout.split(maxsplit=1) == ["3", "[]\n"]
+    return done.stdout
