@@ -14,6 +14,20 @@ from antenna_orchestration.domain.ids import ImageId, JobId
 from antenna_orchestration.domain.job import LogLine
 
 
+def line(
+    job_id: JobId, action: str, message: str, *, level: str = "INFO", by: str = "", **details: Any
+) -> dict[str, Any]:
+    """A line as `add_log.sql` takes it, for a transaction that writes more than that."""
+    return {
+        "job": job_id,
+        "level": level,
+        "action": action,
+        "message": texts.storable(redaction.without_secrets(message)),
+        "by": texts.storable(by),
+        "details": Jsonb(details),
+    }
+
+
 class JobLog:
     """The logs of all jobs."""
 
@@ -27,15 +41,7 @@ class JobLog:
 
         `by` is who did it, if somebody did: a user, a token or a Dagster run.
         """
-        await self._database.rows(
-            "add_log",
-            job=job_id,
-            level=level,
-            action=action,
-            message=texts.storable(redaction.without_secrets(message)),
-            by=texts.storable(by),
-            details=Jsonb(details),
-        )
+        await self._database.rows("add_log", **line(job_id, action, message, level=level, by=by, **details))
 
     async def read(self, job_id: JobId, *, after: int = 0, limit: int = 5_000) -> list[tuple[int, LogLine]]:
         """The next lines of the job's log with their ids, in order, after the line whose id is `after`."""

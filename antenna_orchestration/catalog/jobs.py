@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from psycopg.types.json import Jsonb
 
 from antenna_orchestration import errors
-from antenna_orchestration.catalog import queries
+from antenna_orchestration.catalog import job_log, queries
 from antenna_orchestration.catalog.database import Connection, Database, Row, value
 from antenna_orchestration.catalog.deletions import Deletions
 from antenna_orchestration.catalog.pipelines import check_bound
@@ -220,6 +220,7 @@ class Jobs:
         images: Iterable[SubmittedImage],
         *,
         told: Callable[[Sequence[KeptDeployment]], None] = lambda kept: None,
+        first_line: Callable[[int], str] | None = None,
     ) -> JobId:
         """Create a job with all its images in one transaction: captures, deployments, job, job_images.
 
@@ -228,7 +229,8 @@ class Jobs:
         processed, as part of a pipeline of the same digest, are left out and counted as skipped, unless `reprocess` is
         set; a job without any other is a SUCCESS from its beginning. Time and deployment of each image, and version,
         algorithms and digest of the pipeline, are the job's from then on. `told` is told of images that are left out
-        and whose results are of another deployment than the one said. Raises, with nothing written, `Conflict` for an
+        and whose results are of another deployment than the one said. `first_line` says how its log begins, of how many
+        images it has: whoever claims the job writes the next one. Raises, with nothing written, `Conflict` for an
         interactive job beyond `most_interactive` or files of a source that another process has claimed, and
         `OtherVersion` if the version is not of the digest `of_version`.
         """
@@ -287,6 +289,9 @@ class Jobs:
                 due_at=new.due_at,
             )
             job_id = JobId(inserted["job_id"])
+            if first_line is not None:
+                said = job_log.line(job_id, "submitted", first_line(inserted["total"]), by=new.created_by or "")
+                await connection.execute(queries.load("add_log"), said)
             if new.claim is not None:
                 await claim_files(connection, job_id, new.claim)
             await connection.execute(

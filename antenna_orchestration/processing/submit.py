@@ -244,6 +244,16 @@ async def submit(
     copies = 0 if source else await services.catalog.images.likely_copies(submission.project, chosen)
     kept: list[KeptDeployment] = []
     by = submission.created_by or kernel.user_of_this_process()
+    boxes = f" with the boxes of job {source.job_id}" if source else ""
+
+    def first_line(images: int) -> str:
+        line = f"Submitted {counted(images, 'image')} to {spec.slug} {spec.version}{boxes}"
+        if left_out := kinds.summary(sources_module.count_left_out(selected.left_out)):
+            line += f"; left out: {left_out}"
+        if taken.not_chosen:
+            line += f"; not chosen: {capture_sets.in_words(taken.not_chosen)}"
+        return line
+
     progress("images handed to the catalog", len(chosen))
     job_id = await services.catalog.jobs.create(
         NewJob(
@@ -269,10 +279,10 @@ async def submit(
         ),
         chosen,
         told=kept.extend,
+        first_line=first_line,
     )
     job = await services.catalog.jobs.get(job_id)
     warnings = [*binding.warnings, *selected.warnings, *filter(None, [selected.about_duplicates])]
-    boxes = f" with the boxes of job {source.job_id}" if source else ""
     if job.skipped:
         everything = "all " if not job.total and job.skipped > 1 else ""
         warnings.append(
@@ -288,13 +298,7 @@ async def submit(
     if queue_warning := await publish.publish_first(services, job_id):
         warnings.append(queue_warning)
     warnings = [texts.storable(warning) for warning in (*warnings, *taken.warnings)]
-    left_out = kinds.summary(sources_module.count_left_out(selected.left_out))
-    message = f"Submitted {counted(job.total, 'image')} to {spec.slug} {spec.version}{boxes}"
-    if left_out:
-        message += f"; left out: {left_out}"
-    if taken.not_chosen:
-        message += f"; not chosen: {capture_sets.in_words(taken.not_chosen)}"
-    warnings += await _begin_log(services, job, message, warnings, by=by)
+    warnings += await _log_warnings(services, job, warnings)
     return Submitted(
         job_id=job_id,
         name=job.name,
@@ -692,14 +696,13 @@ async def _on_a_thread(function: Callable[P, T], *arguments: P.args, **options: 
     return await asyncio.get_running_loop().run_in_executor(_threads, partial(function, *arguments, **options))
 
 
-async def _begin_log(services: Services, job: Job, message: str, warnings: Sequence[str], *, by: str) -> list[str]:
-    """Begin the job's log. The job is there already, so what goes wrong here is one more warning, which it returns."""
+async def _log_warnings(services: Services, job: Job, warnings: Sequence[str]) -> list[str]:
+    """Log them, and the end of a job that has nothing to do. What goes wrong is one more warning, which it returns."""
     try:
-        await services.catalog.job_log.add(job.job_id, "submitted", message, by=by)
         for warning in warnings:
             await services.catalog.job_log.add(job.job_id, "submitted", warning, level="WARNING")
         if job.status.is_terminal:
             await services.catalog.job_log.add(job.job_id, "finished", f"{job.status}: {job.status_reason}")
     except errors.AntennaError as error:
-        return [f"the job's log lacks its first lines: {error}"]
+        return [f"the job's log lacks these warnings: {error}"]
     return []

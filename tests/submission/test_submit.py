@@ -90,8 +90,10 @@ async def test_a_folder_becomes_a_job(services: Services, project: str, tmp_path
         "2024-06-01T23:15:00+00:00", "2024-06-02T00:00:00+00:00", None,
     ]  # fmt: skip
     assert {row["deployment"] for row in rows} == {"Hilltop"}
-    lines = [line.message for _, line in await services.catalog.job_log.read(job.job_id)]
-    assert lines == ["Submitted 3 images to null 2", warning]
+    log = [line for _, line in await services.catalog.job_log.read(job.job_id)]
+    assert [line.message for line in log] == ["Submitted 3 images to null 2", warning]
+    # Of one transaction, so that whoever claims the job at once does not write before.
+    assert log[0].at == job.created_at < log[1].at
 
 
 async def test_the_first_tasks_are_leasable_at_once(services: Services, project: str, tmp_path: Path) -> None:
