@@ -24,6 +24,7 @@ from antenna_orchestration.domain import nights
 from antenna_orchestration.domain.access import check_interactive
 from antenna_orchestration.domain.ids import Epoch, Generation, JobId, JobRun, PipelineSlug, ProjectId
 from antenna_orchestration.domain.job import TERMINAL, DispatchMode, Job, JobStatus, sources_of, why_empty
+from antenna_orchestration.domain.texts import counted
 
 logger = logging.getLogger(__name__)
 
@@ -240,10 +241,8 @@ class Jobs:
             kinds = await _copy_submitted(connection, images)
             await connection.execute(queries.load("ensure_project"), {"slug": new.project})
             project = await value(connection, "find_project", slug=new.project)
-            if new.interactive and new.most_interactive is not None:
-                await connection.execute(queries.load("lock_project"), {"project": project})
-                found = await value(connection, "count_interactive", project=project)
-                check_interactive(found, new.most_interactive)
+            if new.interactive:
+                await _keep_to_limit(connection, project, most=new.most_interactive)
             await connection.execute(queries.load("ensure_deployments"), {"project": project})
             if kinds.known:
                 await connection.execute(queries.load("adopt_versions"), {"project": project})
@@ -307,11 +306,6 @@ class Jobs:
             else:
                 await connection.execute(f"NOTIFY {NEW_JOBS}")
         return job_id
-
-    async def count_interactive(self, project: ProjectId) -> int:
-        """How many interactive jobs of the project are not over."""
-        row = await self._database.row("count_interactive", project=project)
-        return int(row["count"]) if row else 0
 
     async def claim(self, limit: int, *, job_id: JobId | None = None) -> Sequence[Job]:
         """Claim queued jobs for this caller alone, or only the one named: interactive ones first, then by priority."""
@@ -412,13 +406,20 @@ class Jobs:
         return row is not None
 
     async def retry(
-        self, job_id: JobId, *, digest: str | None = None, of_version: str | None = None
+        self,
+        job_id: JobId,
+        *,
+        by: str = "",
+        digest: str | None = None,
+        of_version: str | None = None,
+        most_interactive: int | None = None,
     ) -> tuple[Generation, int] | None:
         """Open the next generation with the failed and missing images; None when the job is not over.
 
-        The pipeline is the one that there is now; `digest` and `of_version` as in `NewJob`.
+        The pipeline is the one that there is now; `digest`, `of_version` and `most_interactive` as in `NewJob`. `by` is
+        who asked for it, for the job's log.
 
-        Returns the generation, and how many images it holds. Raises `OtherVersion` as `create` does.
+        Returns the generation, and how many images it holds. Raises `OtherVersion` and `Conflict` as `create` does.
         """
         async with self._database.transaction() as connection:
             cursor = await connection.execute(queries.load("retry_job"), {"job": job_id, "digest": digest})
@@ -426,6 +427,10 @@ class Jobs:
             if row is None:
                 return None
             await check_bound(connection, row["pipeline"], row["version"], of_version)
+            if row["interactive"]:
+                await _keep_to_limit(connection, row["project_id"], most=most_interactive, without=1)
+            said = f"Retrying {counted(row['images'], 'image')} as generation {row['generation']}"
+            await connection.execute(queries.load("add_log"), job_log.line(job_id, "retried", said, by=by))
             await connection.execute(f"NOTIFY {NEW_JOBS}")
         return Generation(row["generation"]), row["images"]
 
@@ -501,6 +506,16 @@ async def _copy_submitted(connection: Connection, images: Iterable[SubmittedImag
             await copy.write_row(image)
     await connection.execute("ANALYZE submitted")
     return _Versions(known, unknown)
+
+
+async def _keep_to_limit(connection: Connection, project: ProjectId, *, most: int | None, without: int = 0) -> None:
+    """Raise `Conflict` where the project has too many interactive jobs for one more.
+
+    Until the transaction ends, it gets no other. `without` is how many of those that it has are that one.
+    """
+    if most is not None:
+        await connection.execute(queries.load("lock_project"), {"project": project})
+        check_interactive(await value(connection, "count_interactive", project=project) - without, most)
 
 
 async def _row(connection: Connection, query: str, **parameters: Any) -> Row:

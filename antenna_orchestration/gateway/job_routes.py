@@ -11,7 +11,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.catalog.jobs import SubmittedImage
 from antenna_orchestration.catalog.projects import Project
 from antenna_orchestration.contract import models
-from antenna_orchestration.domain.access import MOST_INTERACTIVE, Token, check_interactive
+from antenna_orchestration.domain.access import MOST_INTERACTIVE, Token
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.job import ACTIVE
 from antenna_orchestration.gateway.dependencies import (
@@ -98,10 +98,8 @@ async def run_job(gateway: ThisGateway, job: JobForSubmitter) -> models.JobDetai
 @router.post("/jobs/{job_id}/retry/", summary="Retry a job")
 async def retry_job(gateway: ThisGateway, caller: SubmitterCaller, job: JobForSubmitter) -> models.JobDetail:
     """Queue the failed and missing images of a job that is over once more."""
-    if job.interactive and job.status.is_terminal:
-        under_way = await gateway.http.services.catalog.jobs.count_interactive(job.project_id)
-        check_interactive(under_way, MOST_INTERACTIVE[caller.role])
-    retried = await retry.retry(gateway.http.services, job.job_id, by=caller.owner)
+    most = MOST_INTERACTIVE[caller.role]
+    retried = await retry.retry(gateway.http.services, job.job_id, by=caller.owner, most_interactive=most)
     shown = await job_view(gateway, await job_of(gateway, caller, job.job_id))
     return shown.model_copy(update={"warnings": list(retried.warnings)})
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from antenna_orchestration import errors, kernel
 from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.domain.job import JobStatus
-from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.processing import publish
 from antenna_orchestration.processing.bound import Binding, bind
@@ -25,16 +24,17 @@ class Retried:
     warnings: tuple[str, ...] = ()
 
 
-async def retry(services: Services, job_id: JobId, *, by: str = "") -> Retried:
+async def retry(services: Services, job_id: JobId, *, by: str = "", most_interactive: int | None = None) -> Retried:
     """Queue the job's failed and missing images again; images that are done stay as they are.
 
     Of a SUCCESS without any, nothing is queued, and a warning says so: the job stays as it is, in its generation.
 
-    `by` is who asked for it, for the log: whoever runs this process if not said.
+    `by` is who asked for it, for the log: whoever runs this process if not said. `most_interactive` is how many
+    interactive jobs of the project may be under way, if this is one; None for any number.
 
     Leases and results of earlier generations name their generation, so they are never mixed in. Raises `Conflict` when
-    the job is not over or its pipeline does not take its boxes any more, `OtherVersion` when the pipeline changed under
-    its version, `NotFound`, `Unavailable`.
+    the job is not over, when there are too many interactive ones, or when its pipeline does not take its boxes any
+    more, `OtherVersion` when the pipeline changed under its version, `NotFound`, `Unavailable`.
     """
     job = await services.catalog.jobs.get(job_id)
     counts = await services.catalog.images.count(job_id)
@@ -57,21 +57,17 @@ async def retry(services: Services, job_id: JobId, *, by: str = "") -> Retried:
             raise errors.Conflict(
                 f"job {job_id} is given the boxes of job {job.detections_of}, and {job.pipeline} takes none any more"
             )
-    opened = await services.catalog.jobs.retry(job_id, digest=binding.digest, of_version=binding.of_version)
+    opened = await services.catalog.jobs.retry(
+        job_id,
+        by=by or kernel.user_of_this_process(),
+        digest=binding.digest,
+        of_version=binding.of_version,
+        most_interactive=most_interactive,
+    )
     if opened is None:
         raise errors.Conflict(f"job {job_id} is {job.status}; only a job that is over can be retried")
     generation, images = opened
     warnings = [*binding.warnings]
-    try:
-        await services.catalog.job_log.add(
-            job_id,
-            "retried",
-            f"Retrying {counted(images, 'image')} as generation {generation}",
-            by=by or kernel.user_of_this_process(),
-        )
-    except errors.AntennaError as error:
-        # The generation is open already.
-        warnings.append(f"the job's log lacks the line about this retry: {error}")
     if warning := await publish.publish_first(services, job_id):
         warnings.append(warning)
     return Retried(generation=generation, images=images, warnings=tuple(warnings))

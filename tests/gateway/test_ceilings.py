@@ -1,5 +1,7 @@
 """What a submitter may ask for at most, so that its jobs leave the workers to others."""
 
+import asyncio
+
 import requests
 
 from antenna_orchestration.domain.access import Role
@@ -35,3 +37,24 @@ async def test_priority_and_interactive_have_ceilings_by_role(
         assert http.post(f"{address}{over}/retry/", timeout=60).status_code == 409
     with session(await token(services, project, role=Role.ADMIN)) as http:
         assert asks(http, 6, interactive=True, priority=100).status_code == 201
+
+
+async def test_retries_at_once_keep_to_the_limit(services: Services, gateway: RunningGateway, project: str) -> None:
+    """Each counted the interactive jobs before any other was opened again."""
+    await job_for_http(services, project, 1)
+    address = f"{gateway.base}/jobs/"
+    with session(await token(services, project, role=Role.ADMIN)) as http:
+        jobs = []
+        for number in range(6):
+            images = [{"url": f"https://example.org/{number}.jpg"}]
+            body = {"project": project, "pipeline": SLUG, "images": images, "interactive": True}
+            jobs.append(http.post(address, json=body, timeout=60).json()["id"])
+            assert http.post(f"{address}{jobs[-1]}/cancel/", timeout=60).status_code == 200
+    secret = await token(services, project, role=Role.SUBMITTER)
+
+    def retried(job: int) -> int:
+        with session(secret) as http:
+            return http.post(f"{address}{job}/retry/", timeout=60).status_code
+
+    answers = await asyncio.gather(*(asyncio.to_thread(retried, job) for job in jobs))
+    assert sorted(answers) == [200, 200, 409, 409, 409, 409]
