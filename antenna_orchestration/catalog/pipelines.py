@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog import queries
-from antenna_orchestration.catalog.database import Connection, Database, Row
+from antenna_orchestration.catalog.database import Connection, Database, Row, value
 from antenna_orchestration.domain.ids import ProjectId
 from antenna_orchestration.domain.job import TERMINAL
 from antenna_orchestration.domain.messages import AlgorithmRef
@@ -80,38 +80,37 @@ class Pipelines:
         categories of the same labels replace those before, unless a pipeline of another owner has the algorithm too.
         """
         async with self._database.transaction() as connection:
-            ids = [
-                await _register_algorithm(connection, algorithm, owner=pipeline.owner_id)
-                for algorithm in pipeline.algorithms
-            ]
+            await _register(connection, pipeline, take_over=take_over)
+
+    async def register_for(
+        self,
+        project: ProjectId,
+        pipeline: PipelineRow,
+        *,
+        worker: int,
+        before: PipelineRow | None,
+        take_over: bool = False,
+    ) -> bool | None:
+        """As `register`, and offer the pipeline to a project, if what is registered is still what `find` returned.
+
+        Returns whether the project did not have it before; None, with nothing written, if something else is registered.
+        """
+        async with self._database.transaction() as connection:
             await connection.execute(
-                queries.load("register_pipeline"),
-                {
-                    "slug": pipeline.slug,
-                    "name": pipeline.name,
-                    "version": pipeline.version,
-                    "description": pipeline.description,
-                    "default_config": Jsonb(dict(pipeline.default_config)),
-                    "is_public": pipeline.is_public,
-                    "owner": pipeline.owner_id,
-                    "takes_detections": pipeline.takes_detections,
-                },
+                "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"pipeline {pipeline.slug}"]
             )
-            await connection.execute(
-                queries.load("register_pipeline_algorithms"), {"slug": pipeline.slug, "algorithms": ids}
-            )
-            if take_over:
-                await connection.execute(
-                    queries.load("disable_pipeline"), {"slug": pipeline.slug, "owner": pipeline.owner_id}
-                )
+            of_slug = {"slug": pipeline.slug, "project": None}
+            found = await (await connection.execute(queries.load("get_pipeline"), of_slug)).fetchone()
+            if before != (None if found is None else _pipeline(found)):
+                return None
+            await _register(connection, pipeline, take_over=take_over)
+            offered = {"project": project, "slug": pipeline.slug, "worker": worker}
+            return bool(await value(connection, "enable_pipeline", **offered))
 
     async def find(self, slug: str, *, project: str | None = None) -> PipelineRow | None:
         """A registered pipeline with its algorithms, or None; also None if the `project` (its slug) may not run it."""
         row = await self._database.row("get_pipeline", slug=slug, project=project)
-        if row is None:
-            return None
-        algorithms = tuple(AlgorithmRow(**algorithm) for algorithm in row.pop("algorithms"))
-        return PipelineRow(**row, algorithms=algorithms)
+        return None if row is None else _pipeline(row)
 
     async def bind(self, slug: str, version: str, digest: str) -> Bound:
         """Say what a version of a pipeline is; the first digest holds, if jobs of that version did anything.
@@ -173,11 +172,6 @@ class Pipelines:
         )
         return int(row["worker_id"]) if row else 0
 
-    async def enable(self, project: ProjectId, slug: str, *, worker: int) -> bool:
-        """Offer a registered pipeline to a project. Returns whether the project did not have it before."""
-        row = await self._database.row("enable_pipeline", project=project, slug=slug, worker=worker)
-        return bool(row and row["fresh"])
-
     async def of_project(self, project: ProjectId) -> list[str]:
         """The slugs of the pipelines that workers registered for the project."""
         return [row["slug"] for row in await self._database.rows("pipelines_of_project", project=project)]
@@ -217,6 +211,33 @@ async def check_bound(connection: Connection, slug: str, version: str, digest: s
             f"pipeline {slug} was submitted with other code, weights or labels at the same moment, as version "
             f"{version}; nothing was written: submit again, or raise the version of one of the two"
         )
+
+
+def _pipeline(row: Row) -> PipelineRow:
+    algorithms = tuple(AlgorithmRow(**algorithm) for algorithm in row.pop("algorithms"))
+    return PipelineRow(**row, algorithms=algorithms)
+
+
+async def _register(connection: Connection, pipeline: PipelineRow, *, take_over: bool) -> None:
+    ids = [
+        await _register_algorithm(connection, algorithm, owner=pipeline.owner_id) for algorithm in pipeline.algorithms
+    ]
+    await connection.execute(
+        queries.load("register_pipeline"),
+        {
+            "slug": pipeline.slug,
+            "name": pipeline.name,
+            "version": pipeline.version,
+            "description": pipeline.description,
+            "default_config": Jsonb(dict(pipeline.default_config)),
+            "is_public": pipeline.is_public,
+            "owner": pipeline.owner_id,
+            "takes_detections": pipeline.takes_detections,
+        },
+    )
+    await connection.execute(queries.load("register_pipeline_algorithms"), {"slug": pipeline.slug, "algorithms": ids})
+    if take_over:
+        await connection.execute(queries.load("disable_pipeline"), {"slug": pipeline.slug, "owner": pipeline.owner_id})
 
 
 async def _register_algorithm(connection: Connection, algorithm: AlgorithmRow, *, owner: ProjectId | None) -> int:

@@ -81,11 +81,12 @@ async def register(
     """
     if public and worker.scope is not None:
         raise errors.Forbidden("only a token of an admin of all projects may publish pipelines for all of them")
-    rows: list[_Allowed] = []
     owner = None if public else project
-    for pipeline in pipelines:
+    asked = [replace(pipeline, is_public=public, owner_id=owner) for pipeline in pipelines]
+    rows: list[_Allowed] = []
+    for pipeline in asked:
         _check(pipeline)
-        rows.append(await _allowed(http, worker, replace(pipeline, is_public=public, owner_id=owner)))
+        rows.append(await _allowed(http, worker, pipeline))
     keys = {(one.key, one.version) for pipeline in pipelines for one in pipeline.algorithms}
     known = await http.services.catalog.pipelines.known_algorithms(key for key, _ in keys)
     details = {"service": service, **({"client_info": dict(client_info)} if client_info else {})}
@@ -96,10 +97,12 @@ async def register(
     )
     created: list[str] = []
     updated: list[str] = []
-    for allowed in rows:
-        await http.services.catalog.pipelines.register(allowed.row, take_over=allowed.takes_over)
-        fresh = await http.services.catalog.pipelines.enable(project, allowed.row.slug, worker=worker_id)
-        (created if fresh else updated).append(allowed.row.slug)
+    for pipeline, allowed in zip(asked, rows, strict=True):
+        fresh = await _write(http, project, worker_id, allowed)
+        while fresh is None:
+            # Another worker has registered the slug since.
+            fresh = await _write(http, project, worker_id, await _allowed(http, worker, pipeline))
+        (created if fresh else updated).append(pipeline.slug)
     return Registered(
         worker_id=worker_id,
         pipelines=tuple(pipeline.slug for pipeline in pipelines),
@@ -136,8 +139,17 @@ def _check(pipeline: PipelineRow) -> None:
 
 class _Allowed(NamedTuple):
     row: PipelineRow
+    # What was registered when this was judged.
+    before: PipelineRow | None
     # Whether the slug was another project's, who does not use it.
     takes_over: bool = False
+
+
+async def _write(http: HttpServices, project: ProjectId, worker_id: int, allowed: _Allowed) -> bool | None:
+    """Register it for the project; see `Pipelines.register_for`."""
+    return await http.services.catalog.pipelines.register_for(
+        project, allowed.row, worker=worker_id, before=allowed.before, take_over=allowed.takes_over
+    )
 
 
 async def _allowed(http: HttpServices, worker: Token, pipeline: PipelineRow) -> _Allowed:
@@ -145,13 +157,13 @@ async def _allowed(http: HttpServices, worker: Token, pipeline: PipelineRow) -> 
 
     Raises `Conflict` for a change that the worker may not make.
     """
+    before = await http.services.catalog.pipelines.find(pipeline.slug)
     if pipeline.slug in registry.all_pipelines():
         if _algorithms(pipeline_row(registry.get(pipeline.slug))) != _algorithms(pipeline):
             raise errors.Conflict(f"pipeline {pipeline.slug} belongs to this installation; choose another slug")
-        return _Allowed(pipeline_row(registry.get(pipeline.slug)))
-    before = await http.services.catalog.pipelines.find(pipeline.slug)
+        return _Allowed(pipeline_row(registry.get(pipeline.slug)), before)
     if before is None:
-        return _Allowed(pipeline)
+        return _Allowed(pipeline, before)
     is_ours = worker.scope is None or (
         not before.is_public and before.owner_id is not None and worker.reaches(before.owner_id)
     )
@@ -159,7 +171,7 @@ async def _allowed(http: HttpServices, worker: Token, pipeline: PipelineRow) -> 
         # An admin of all projects, too, registers for whose it is.
         pipeline = replace(pipeline, owner_id=before.owner_id)
     if (before.version, _algorithms(before)) == (pipeline.version, _algorithms(pipeline)):
-        return _Allowed(pipeline if is_ours else before)
+        return _Allowed(pipeline if is_ours else before, before)
     if not is_ours:
         if before.is_public or await http.services.catalog.pipelines.is_held(
             pipeline.slug, worker.scope or (), days=HELD_FOR
@@ -168,7 +180,7 @@ async def _allowed(http: HttpServices, worker: Token, pipeline: PipelineRow) -> 
             raise errors.Conflict(
                 f"pipeline {pipeline.slug} {whose} and is registered otherwise: choose another slug for yours"
             )
-        return _Allowed(pipeline, takes_over=True)
+        return _Allowed(pipeline, before, takes_over=True)
     if before.version == pipeline.version:
         old, new = (", ".join(sorted({f"{key} {version}" for key, version, _ in _algorithms(one)}) or ["none"])
                     for one in (before, pipeline))  # fmt: skip
@@ -176,7 +188,7 @@ async def _allowed(http: HttpServices, worker: Token, pipeline: PipelineRow) -> 
             f"pipeline {pipeline.slug} version {pipeline.version} is registered with the algorithms {old}, "
             f"not {new}, or with other labels; give the change a new version"
         )
-    return _Allowed(pipeline)
+    return _Allowed(pipeline, before)
 
 
 def _algorithms(pipeline: PipelineRow) -> list[tuple[str, str, tuple[str, ...]]]:

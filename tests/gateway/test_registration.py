@@ -1,5 +1,6 @@
 """Pipelines that workers register, and jobs that name them."""
 
+import asyncio
 from typing import Any
 
 import requests
@@ -151,6 +152,22 @@ async def test_who_serves_the_same_locks_nobody_out(services: Services, gateway:
     assert register(gateway, owner, changed).status_code == 201
     known = await services.catalog.pipelines.find(slug)
     assert known is not None and known.version == "2"
+
+
+async def test_a_new_slug_is_whose_worker_is_first(services: Services, gateway: RunningGateway, project: str) -> None:
+    """Each found the slug free, and the later one became the owner of what the other's worker serves."""
+    projects = [project, f"{project[:50]}-other"]
+    tokens = [await token(services, one) for one in projects]
+    for number in range(5):
+        mine = pipeline_description(f"n{number}-{project}"[:60])
+        asked = [mine, {**mine, "algorithms": mine["algorithms"][:1]}]
+        answers = await asyncio.gather(
+            *(asyncio.to_thread(register, gateway, secret, one) for secret, one in zip(tokens, asked, strict=True))
+        )
+        assert sorted(one.status_code for one in answers) == [201, 409]
+        first = asked[[one.status_code for one in answers].index(201)]
+        known = await services.catalog.pipelines.find(mine["slug"])
+        assert known is not None and len(known.algorithms) == len(first["algorithms"])
 
 
 async def test_a_slug_that_nobody_uses_is_not_held(services: Services, gateway: RunningGateway, project: str) -> None:

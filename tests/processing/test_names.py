@@ -40,9 +40,10 @@ async def a_project_with(
     [token] = [one for one in await services.catalog.tokens.list() if one.fingerprint == made.fingerprint]
     [found] = [one for one in await services.catalog.projects.list() if one.slug == project]
     slug = slug or f"p-{project}"[:60]
-    await services.catalog.pipelines.register(pipeline_with(slug, labels, categories, owner=found.project_id))
     worker = await services.catalog.pipelines.note_worker(slug, token=token.token_id, host="h", details={})
-    await services.catalog.pipelines.enable(found.project_id, slug, worker=worker)
+    row = pipeline_with(slug, labels, categories, owner=found.project_id)
+    before = await services.catalog.pipelines.find(slug)
+    await services.catalog.pipelines.register_for(found.project_id, row, worker=worker, before=before)
     return slug
 
 
