@@ -231,7 +231,7 @@ class Jobs:
         set; a job without any other is a SUCCESS from its beginning. Time and deployment of each image, and version,
         algorithms and digest of the pipeline, are the job's from then on. `told` is told of images that are left out
         and whose results are of another deployment than the one said. `first_line` says how its log begins, of how many
-        images it has: whoever claims the job writes the next one. Raises, with nothing written, `Conflict` for an
+        images it has: whoever claims the job writes the next line. Raises, with nothing written, `Conflict` for an
         interactive job beyond `most_interactive` or files of a source that another process has claimed, and
         `OtherVersion` if the version is not of the digest `of_version`.
         """
@@ -241,8 +241,10 @@ class Jobs:
             kinds = await _copy_submitted(connection, images)
             await connection.execute(queries.load("ensure_project"), {"slug": new.project})
             project = await value(connection, "find_project", slug=new.project)
-            if new.interactive:
-                await _keep_to_limit(connection, project, most=new.most_interactive)
+            if new.interactive and new.most_interactive is not None:
+                await connection.execute(queries.load("lock_project"), {"project": project})
+                found = await value(connection, "count_interactive", project=project)
+                check_interactive(found, new.most_interactive)
             await connection.execute(queries.load("ensure_deployments"), {"project": project})
             if kinds.known:
                 await connection.execute(queries.load("adopt_versions"), {"project": project})
@@ -369,41 +371,69 @@ class Jobs:
         started = await self._database.row("start_job", **job_run._asdict(), run_id=run_id, launch=launch)
         return started is not None
 
-    async def cancel(self, job_id: JobId, reason: str) -> bool:
-        """Ask for cancellation; False when the job is being canceled or over already."""
-        allowed = {"from": sources_of(JobStatus.CANCELING)}
-        return await self._database.row("cancel_job", job=job_id, reason=reason, **allowed) is not None
+    async def cancel(self, job_id: JobId, reason: str, *, by: str = "") -> bool:
+        """Ask for cancellation; False when the job is being canceled or over already. `by` is who asks, for its log."""
+        return await self._move(
+            "cancel_job",
+            JobStatus.CANCELING,
+            job_log.line(job_id, "canceling", f"Canceling: {reason}", by=by),
+            reason=reason,
+        )
 
-    async def cancel_with_run(self, job: Job, reason: str) -> bool:
-        """Ask for cancellation because the run in charge of `job`, as it was read, was terminated.
+    async def cancel_with_run(self, job: Job, reason: str, *, by: str = "") -> bool:
+        """Ask for cancellation because the run in charge of `job`, as it was read, was terminated; `by` as in `cancel`.
 
         False when no image is pending, when another run has taken the job up since, or when it is over.
         """
-        row = await self._database.row(
+        return await self._move(
             "cancel_job_of_run",
-            **job.job_run._asdict(),
+            JobStatus.CANCELING,
+            job_log.line(job.job_id, "canceling", f"Canceling: {reason}", by=by),
+            generation=job.generation,
             launch=job.launch,
             run_id=job.run_id,
             reason=reason,
-            **{"from": sources_of(JobStatus.CANCELING)},
         )
-        return row is not None
 
-    async def finish(self, job_run: JobRun, status: JobStatus, reason: str | None, *, collected: bool = False) -> bool:
+    async def finish(
+        self,
+        job_run: JobRun,
+        status: JobStatus,
+        reason: str | None,
+        *,
+        collected: bool = False,
+        said: str = "",
+        level: str = "INFO",
+    ) -> bool:
         """Move the job into a terminal status with its final counts; False when its status does not allow that.
 
         `collected` says that the final tables hold all its rows. Then the act is refused while an image is pending, and
-        the job's parts may be deleted afterwards.
+        the job's parts may be deleted afterwards. `said` is what its log says of it, with this level.
         """
-        row = await self._database.row(
+        action = "canceled" if status is JobStatus.CANCELED else "finished"
+        return await self._move(
             "finish_job",
-            **job_run._asdict(),
+            status,
+            job_log.line(job_run.job, action, said or str(status), level=level),
+            generation=job_run.generation,
             status=status,
             reason=reason,
             collected=collected,
-            **{"from": sources_of(status)},
         )
-        return row is not None
+
+    async def _move(self, query: str, status: JobStatus, line: dict[str, Any], /, **parameters: Any) -> bool:
+        """Move a job into a status, if its own allows that, and write the line into its log with it.
+
+        In one transaction: whoever sees the status may write the next line.
+        """
+        async with self._database.transaction() as connection:
+            moved = await connection.execute(
+                queries.load(query), {"job": line["job"], "from": sources_of(status), **parameters}
+            )
+            if await moved.fetchone() is None:
+                return False
+            await connection.execute(queries.load("add_log"), line)
+        return True
 
     async def retry(
         self,
@@ -419,16 +449,24 @@ class Jobs:
         The pipeline is the one that there is now; `digest`, `of_version` and `most_interactive` as in `NewJob`. `by` is
         who asked for it, for the job's log.
 
-        Returns the generation, and how many images it holds. Raises `OtherVersion` and `Conflict` as `create` does.
+        Returns the generation, and how many images it holds. Raises, with nothing written, `OtherVersion` and
+        `Conflict` as `create` does.
         """
         async with self._database.transaction() as connection:
+            project = None
+            if most_interactive is not None:
+                # Before the job's row, as a deletion does.
+                locked = await connection.execute(queries.load("lock_project_of_interactive"), {"job": job_id})
+                project = await locked.fetchone()
             cursor = await connection.execute(queries.load("retry_job"), {"job": job_id, "digest": digest})
             row = await cursor.fetchone()
             if row is None:
                 return None
             await check_bound(connection, row["pipeline"], row["version"], of_version)
-            if row["interactive"]:
-                await _keep_to_limit(connection, row["project_id"], most=most_interactive, without=1)
+            if project is not None and most_interactive is not None:
+                # This one among them.
+                found = await value(connection, "count_interactive", project=project["project_id"])
+                check_interactive(found - 1, most_interactive)
             said = f"Retrying {counted(row['images'], 'image')} as generation {row['generation']}"
             await connection.execute(queries.load("add_log"), job_log.line(job_id, "retried", said, by=by))
             await connection.execute(f"NOTIFY {NEW_JOBS}")
@@ -506,16 +544,6 @@ async def _copy_submitted(connection: Connection, images: Iterable[SubmittedImag
             await copy.write_row(image)
     await connection.execute("ANALYZE submitted")
     return _Versions(known, unknown)
-
-
-async def _keep_to_limit(connection: Connection, project: ProjectId, *, most: int | None, without: int = 0) -> None:
-    """Raise `Conflict` where the project has too many interactive jobs for one more.
-
-    Until the transaction ends, it gets no other. `without` is how many of those that it has are that one.
-    """
-    if most is not None:
-        await connection.execute(queries.load("lock_project"), {"project": project})
-        check_interactive(await value(connection, "count_interactive", project=project) - without, most)
 
 
 async def _row(connection: Connection, query: str, **parameters: Any) -> Row:

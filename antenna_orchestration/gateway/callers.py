@@ -154,7 +154,7 @@ class Callers:
 
     @asynccontextmanager
     async def submitting(self, caller: Token) -> AsyncIterator[None]:
-        """Held while a submission is made: one token leaves others half of the threads that look for images."""
+        """Held while a submission or retry is made: a token leaves others half of the threads that look for images."""
         own = self._submitting.get(caller.token_id)
         if own is None:
             own = self._submitting[caller.token_id] = asyncio.Semaphore(submit.THREADS // 2)

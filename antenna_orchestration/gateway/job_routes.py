@@ -99,7 +99,9 @@ async def run_job(gateway: ThisGateway, job: JobForSubmitter) -> models.JobDetai
 async def retry_job(gateway: ThisGateway, caller: SubmitterCaller, job: JobForSubmitter) -> models.JobDetail:
     """Queue the failed and missing images of a job that is over once more."""
     most = MOST_INTERACTIVE[caller.role]
-    retried = await retry.retry(gateway.http.services, job.job_id, by=caller.owner, most_interactive=most)
+    # One that waits for another act on its project holds a connection to the catalog.
+    async with gateway.callers.submitting(caller):
+        retried = await retry.retry(gateway.http.services, job.job_id, by=caller.owner, most_interactive=most)
     shown = await job_view(gateway, await job_of(gateway, caller, job.job_id))
     return shown.model_copy(update={"warnings": list(retried.warnings)})
 

@@ -23,12 +23,9 @@ async def cancel(services: Services, job_id: JobId, *, reason: str, by: str = ""
     As soon as the announcement is gone, workers hand back the tasks that they have not started. Committed images stay,
     and a retry continues from there. Raises `NotFound` and `Unavailable`.
     """
-    by = by or kernel.user_of_this_process()
     job = await services.catalog.jobs.get(job_id)
-    asked = await services.catalog.jobs.cancel(job_id, reason)
-    if asked:
-        await services.catalog.job_log.add(job_id, "canceling", f"Canceling: {reason}", by=by)
-    elif job.status is not JobStatus.CANCELING:
+    asked = await services.catalog.jobs.cancel(job_id, reason, by=by or kernel.user_of_this_process())
+    if not asked and job.status is not JobStatus.CANCELING:
         return False
     await complete_cancellation(services, job_id)
     return True
@@ -40,9 +37,8 @@ async def cancel_with_run(services: Services, job: Job, *, run_id: str) -> bool:
     False when the job goes on: once every image is accounted for, only tables are left to be written, and another run
     does that; and when another run has taken the job up since `job` was read. Raises `Unavailable`.
     """
-    if not await services.catalog.jobs.cancel_with_run(job, TERMINATED):
+    if not await services.catalog.jobs.cancel_with_run(job, TERMINATED, by=who.dagster_run(run_id)):
         return False
-    await services.catalog.job_log.add(job.job_id, "canceling", f"Canceling: {TERMINATED}", by=who.dagster_run(run_id))
     await complete_cancellation(services, job.job_id)
     return True
 
@@ -53,7 +49,6 @@ async def complete_cancellation(services: Services, job_id: JobId) -> None:
     if job.status is not JobStatus.CANCELING:
         return
     await clear_queue.clear_queue(services, job)
-    if await services.catalog.jobs.finish(job.job_run, JobStatus.CANCELED, job.status_reason):
+    if await services.catalog.jobs.finish(job.job_run, JobStatus.CANCELED, job.status_reason, said="Canceled"):
         # A publisher that did not see CANCELING yet may have published tasks between the two lines above.
         await clear_queue.clear_queue(services, job)
-        await services.catalog.job_log.add(job_id, "canceled", "Canceled")

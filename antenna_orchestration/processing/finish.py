@@ -235,15 +235,15 @@ async def finish_job(services: Services, job: Job) -> JobStatus:
     elif job.detections_of is not None and not counts.detections:
         reason = "no image has a box, so there was nothing to classify"
     await services.catalog.images.add_processed(job.job_id)
-    if await services.catalog.jobs.finish(job.job_run, status, reason, collected=True):
-        level = "INFO" if status is JobStatus.SUCCESS and counts.total else "WARNING"
-        await services.catalog.job_log.add(
-            job.job_id,
-            "finished",
-            f"{status}: {counts.done} done, {counts.failed} failed, {counted(counts.detections, 'detection')}"
-            + (f" ({reason})" if reason else ""),
-            level=level,
-        )
+    said = f"{status}: {counts.done} done, {counts.failed} failed, {counted(counts.detections, 'detection')}"
+    await services.catalog.jobs.finish(
+        job.job_run,
+        status,
+        reason,
+        collected=True,
+        said=f"{said} ({reason})" if reason else said,
+        level="INFO" if status is JobStatus.SUCCESS and counts.total else "WARNING",
+    )
     await clean_up(services, job)
     return (await services.catalog.jobs.get(job.job_id)).status
 

@@ -486,11 +486,6 @@ async def _submit_night(
         ),
         claim=SourceClaim(source_id=source.source_id, night=night, files=[(file.uri, file.version) for file in files]),
     )
-    await services.catalog.job_log.add(
-        submitted.job_id,
-        "submitted",
-        f"{counted(len(files), 'photograph')} of source {source.source_id}, night {night or nights.TIME_UNKNOWN}",
-    )
     return submitted.job_id
 
 

@@ -248,6 +248,8 @@ async def submit(
 
     def first_line(images: int) -> str:
         line = f"Submitted {counted(images, 'image')} to {spec.slug} {spec.version}{boxes}"
+        if claim is not None:
+            line += f", of source {claim.source_id}, night {claim.night or nights.TIME_UNKNOWN}"
         if left_out := kinds.summary(sources_module.count_left_out(selected.left_out)):
             line += f"; left out: {left_out}"
         if taken.not_chosen:
@@ -704,5 +706,5 @@ async def _log_warnings(services: Services, job: Job, warnings: Sequence[str]) -
         if job.status.is_terminal:
             await services.catalog.job_log.add(job.job_id, "finished", f"{job.status}: {job.status_reason}")
     except errors.AntennaError as error:
-        return [f"the job's log lacks these warnings: {error}"]
+        return [f"the job's log lacks what is said of it here: {error}"]
     return []

@@ -236,7 +236,7 @@ async def _take_back(services: Services, job: Job, why: str, *, level: str) -> b
         )
         return True
     reason = f"{stalled} launches in a row died without accounting for an image"
-    if await services.catalog.jobs.finish(job.job_run, JobStatus.FAILURE, reason):
-        await services.catalog.job_log.add(job.job_id, "finished", f"FAILURE: {reason}", level="ERROR")
+    said = f"FAILURE: {reason}"
+    if await services.catalog.jobs.finish(job.job_run, JobStatus.FAILURE, reason, said=said, level="ERROR"):
         await clear_queue.clear_queue(services, job)
     return False

@@ -276,10 +276,14 @@ async def set_detections_of(services: Services, job: JobId, of: JobId | None) ->
 
 
 @pytest.mark.long
-async def test_two_who_delete_and_one_who_retries(services: Services, project: str) -> None:
+@pytest.mark.parametrize("most", [None, 10])
+async def test_two_who_delete_and_one_who_retries(services: Services, project: str, most: int | None) -> None:
     jobs = [await done(services, project, f"{n}") for n in range(3)]
+    async with services.catalog.database.transaction() as connection:
+        # Those are counted, with the project locked.
+        await connection.execute("UPDATE jobs SET interactive = true WHERE project_id = %s", [jobs[0].project_id])
     acts = [delete.delete(services, job.job_id, by="someone") for job in jobs for _ in range(2)]
-    acts += [retry.retry(services, job.job_id) for job in jobs]  # type: ignore[misc]
+    acts += [retry.retry(services, job.job_id, most_interactive=most) for job in jobs]  # type: ignore[misc]
     ends = await asyncio.gather(*acts, return_exceptions=True)
     assert all(
         end is None or isinstance(end, errors.NotFound | errors.Conflict) or hasattr(end, "images") for end in ends

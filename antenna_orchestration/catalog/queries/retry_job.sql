@@ -5,7 +5,7 @@ WITH again AS (
         claimed_at = NULL, started_at = NULL, finished_at = NULL, stalled_launches = 0, accounted_at_launch = 0,
         done = NULL, failed = NULL, detections = NULL, classifications = NULL
     WHERE job_id = %(job)s AND status IN ('SUCCESS', 'FAILURE', 'CANCELED')
-    RETURNING job_id, project_id, interactive, generation, pipeline, dispatch_mode
+    RETURNING job_id, generation, pipeline, dispatch_mode
 ), images AS (
     UPDATE job_images i SET status = 'pending', generation = again.generation, reason = NULL, attempts = 0, part = NULL,
         by_others = false
@@ -20,6 +20,6 @@ WITH again AS (
     FROM again JOIN pipelines p ON p.slug = again.pipeline
     RETURNING pipeline_version
 )
-SELECT again.project_id, again.interactive, again.generation, again.pipeline, (SELECT pipeline_version FROM opened) AS version,
+SELECT again.generation, again.pipeline, (SELECT pipeline_version FROM opened) AS version,
        (SELECT count(*) FROM images) AS images
 FROM again
