@@ -132,13 +132,13 @@ async def test_outside_only_a_worker_logs_in_and_only_over_tls(
         return url.replace("nats://", f"{scheme}://").replace(inside, door)
 
     with pytest.raises(errors.Unavailable, match=r"(?i)certificate"):
-        await connection.connect(through(worker), name="distrusts", wait=1)
+        await connection.connect(through(worker), name="distrusts", wait=5)
     monkeypatch.setenv("SSL_CERT_FILE", str(outside.here.path("/run/secrets/tls-certificate")))
     async with connection.connected(through(worker), name="worker", inbox_prefix=names.WORKER_INBOX) as client:
         await client.flush()
         assert client.max_payload == 8 * 2**20
     with pytest.raises(errors.Unavailable, match=r"(?i)authorization violation"):
-        await connection.connect(through(everything), name="everything", wait=1)
+        await connection.connect(through(everything), name="everything", wait=5)
     with pytest.raises(errors.Unavailable):
         await connection.connect(through(worker, "ws"), name="plain", wait=1)
     async with connection.connected(everything, name="orchestrator") as client:

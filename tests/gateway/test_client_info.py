@@ -13,7 +13,7 @@ from antenna_orchestration.contract import client_info
 from antenna_orchestration.domain.access import fingerprint
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing.services import Services
-from tests.gateway.gateway_process import RunningGateway, http_worker, job_for_http
+from tests.gateway.gateway_process import RunningGateway, http_worker, job_for_http, running_gateway
 from tests.gateway.http_worker import SLUG, HttpWorker, session, success
 from tests.gateway.test_tokens import antenna
 from tests.waiting import eventually
@@ -27,41 +27,51 @@ def asked(http: requests.Session, worker: HttpWorker, job: int, wanted: int, inf
     return found
 
 
+@pytest.mark.long
 async def test_processes_of_one_token_and_address_share_nothing(
-    shared_stores: EmbeddedStores, services: Services, gateway: RunningGateway, project: str
+    own_stores: EmbeddedStores, own_services: Services, project: str
 ) -> None:
     """Neither the cold bound nor a speed; each is shown as what it says it is."""
-    job = await job_for_http(services, project, 80)
-    worker = await http_worker(services, gateway, project)
-    worker.jobs()
-    infos = [
-        {"hostname": "gpu-host", "pid": 100 + number, "software": "adc", "version": "2.1", "device": f"cuda:{number}"}
-        for number in range(2)
-    ]
-    with session(worker.token) as http:
-        first, second = [await asyncio.to_thread(asked, http, worker, job.job_id, 100, info) for info in infos]
-    assert (len(first), len(second)) == (32, 32)
-    mine = fingerprint(worker.token)
+    with running_gateway(own_stores, ANTENNA_HTTP_LEASE="60") as gateway:
+        job = await job_for_http(own_services, project, 80)
+        worker = await http_worker(own_services, gateway, project)
+        worker.jobs()
+        infos = [
+            {
+                "hostname": "gpu-host",
+                "pid": 100 + number,
+                "software": "adc",
+                "version": "2.1",
+                "device": f"cuda:{number}",
+            }
+            for number in range(2)
+        ]
+        with session(worker.token) as http:
+            first, second = [await asyncio.to_thread(asked, http, worker, job.job_id, 100, info) for info in infos]
+        assert (len(first), len(second)) == (32, 32)
+        mine = fingerprint(worker.token)
 
-    async def shown() -> list[Any]:
-        found = await services.heartbeats.workers()
-        return [one for one in found if one.worker.endswith(mine) and one.leased == 32]
+        async def shown() -> list[Any]:
+            found = await own_services.heartbeats.workers()
+            return [one for one in found if one.worker.endswith(mine) and one.leased == 32]
 
-    async def both() -> bool:
-        return len(await shown()) == 2
+        async def both() -> bool:
+            return len(await shown()) == 2
 
-    await eventually(both, description="both are shown with what they hold")
-    assert [(one.pid, one.pipelines) for one in await shown()] == [(100, (SLUG,)), (101, (SLUG,))]
-    # Posted without a name, as results are: counted and measured for the one that had the images.
-    posted = [{"reply_subject": task["reply_subject"], "result": success(task["image_id"])} for task in first]
-    assert await asyncio.to_thread(worker.post, job.job_id, posted)
-    records = {
-        one.client_info.get("pid"): one for one in await services.live.workers.heard_since(0) if mine in one.name
-    }
-    assert records["100"].counters["settled"] == 32 and records["100"].speed.per_image
-    assert records["101"].counters["settled"] == 0 and not records["101"].speed.per_image
-    listed = antenna(shared_stores, "workers").stdout
-    assert "gpu-host, pid 100, cuda:0, adc 2.1" in listed and "gpu-host, pid 101, cuda:1, adc 2.1" in listed
+        await eventually(both, description="both are shown with what they hold")
+        assert [(one.pid, one.pipelines) for one in await shown()] == [(100, (SLUG,)), (101, (SLUG,))]
+        # Posted without a name, as results are: counted and measured for the one that had the images.
+        posted = [{"reply_subject": task["reply_subject"], "result": success(task["image_id"])} for task in first]
+        assert await asyncio.to_thread(worker.post, job.job_id, posted)
+        records = {
+            one.client_info.get("pid"): one
+            for one in await own_services.live.workers.heard_since(0)
+            if mine in one.name
+        }
+        assert records["100"].counters["settled"] == 32 and records["100"].speed.per_image
+        assert records["101"].counters["settled"] == 0 and not records["101"].speed.per_image
+        listed = antenna(own_stores, "workers").stdout
+        assert "gpu-host, pid 100, cuda:0, adc 2.1" in listed and "gpu-host, pid 101, cuda:1, adc 2.1" in listed
 
 
 @pytest.mark.parametrize(

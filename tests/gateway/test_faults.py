@@ -205,7 +205,7 @@ async def test_http_workers_work_on_without_redis(
 ) -> None:
     """Leases are given, kept for longer than the queue's own, and answered, and no image is done twice."""
     services = own_services
-    with running_gateway(own_stores) as gateway:
+    with running_gateway(own_stores, ANTENNA_HTTP_LEASE="60") as gateway:
         job = await job_for_http(services, project, 40)
         holder = await http_worker(services, gateway, project, batch_size=6)
         slow = await http_worker(services, gateway, project, batch_size=8, seconds_per_image=2 * ACK_WAIT / 8)

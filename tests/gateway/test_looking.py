@@ -67,7 +67,7 @@ async def test_what_a_look_finds(looks: Looks, tmp_path: Path) -> None:
 
 @pytest.mark.long
 async def test_a_store_that_does_not_answer_is_no_fault_of_the_image(shared_stores: EmbeddedStores) -> None:
-    looks = Looks(shared_stores.settings.model_copy(update={"allow_private_hosts": True, "load_timeout": 3.0}))
+    looks = Looks(shared_stores.settings.model_copy(update={"allow_private_hosts": True, "load_timeout": 10.0}))
     try:
         async with serving() as images:
             expected = {

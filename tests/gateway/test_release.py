@@ -219,7 +219,7 @@ def test_a_vanished_worker_is_noticed_after_a_minute_or_three_batches() -> None:
 @pytest.fixture
 async def by_hand(own_stores: EmbeddedStores) -> AsyncIterator[Any]:
     """Processes that keep leases, opened one after the other in this one."""
-    settings = own_stores.settings.model_copy(update={"secret_key": "k", "task_ack_wait": 2.0, "http_lease": 300.0})
+    settings = own_stores.settings.model_copy(update={"secret_key": "k", "task_ack_wait": 60.0, "http_lease": 300.0})
     await prepare(settings)
 
     @contextlib.asynccontextmanager

@@ -11,11 +11,20 @@ from antenna_orchestration.domain.job import JobStatus
 from antenna_orchestration.embedded.stores import EmbeddedStores, embedded_stores
 from antenna_orchestration.processing import image_life
 from antenna_orchestration.processing.services import Services, prepare
-from tests.gateway.gateway_process import RunningGateway, collected, file_job, job_for_http, rows, running_gateway
-from tests.gateway.http_worker import working
+from tests.gateway.gateway_process import (
+    RunningGateway,
+    collected,
+    file_job,
+    http_worker,
+    job_for_http,
+    rows,
+    running_gateway,
+)
+from tests.gateway.http_worker import Task, working
 from tests.gateway.reporting_worker import broken, photograph, reporting_worker
+from tests.gateway.test_leases import failures, leased, successes
 from tests.homes import temporary_folder
-from tests.waiting import wait_until
+from tests.waiting import eventually, wait_until
 
 pytestmark = pytest.mark.long
 
@@ -125,3 +134,26 @@ async def test_a_further_try_is_another_workers(
     assert ends[job.job_id] is JobStatus.SUCCESS
     assert not rows(services, "failed_images", job)
     assert len(bad.images) == 3 and len(good.images) == 3
+
+
+async def test_a_reported_error_is_tried_once_more_and_then_final(
+    services: Services, gateway: RunningGateway, project: str
+) -> None:
+    """The gateway cannot look at these images: their addresses are no public ones."""
+    job = await job_for_http(services, project, 3)
+    worker = await http_worker(services, gateway, project)
+    tasks = leased(worker, job.job_id, 3)
+    async with collected(services, job, timeout=60):
+        assert await asyncio.to_thread(worker.post, job.job_id, failures(tasks, "it is a kettle"))
+        assert worker.statuses == ["retry"] * 3
+
+        async def again() -> list[Task]:
+            return await asyncio.to_thread(leased, worker, job.job_id, 3)
+
+        found: list[Task] = []
+        while len(found) < 3:
+            found += await eventually(again, description="the images are offered again", poll=0.5)
+        assert await asyncio.to_thread(worker.post, job.job_id, successes(found[1:]))
+        assert await asyncio.to_thread(worker.post, job.job_id, failures(found[:1], "it is a teapot"))
+    (failed,) = rows(services, "failed_images", job)
+    assert (failed["reason"], failed["attempts"]) == ("it is a teapot", 2)

@@ -185,9 +185,9 @@ def test_a_file_that_hangs_is_given_up(folder: Path) -> None:
     (folder / "own_hangs.py").write_text("import threading\nthreading.Event().wait()")
     (folder / "own_sound.py").write_text(OWN.format(slug="own-sound"))
     found = [one for one in sources.find([folder]) if isinstance(one, Source)]
-    answers = dict(descriptions.of(found, patience=10.0))
+    answers = dict(descriptions.of(found, patience=30.0))
     (hanging, sound) = answers.values()
-    assert hanging.broken is not None and "takes longer than 10 s" in hanging.broken.reason
+    assert hanging.broken is not None and "takes longer than 30 s" in hanging.broken.reason
     assert [spec.slug for spec in sound.specs] == ["own-sound"]
 
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -79,9 +80,8 @@ async def traps(tmp_path: Path) -> AsyncIterator[Traps]:
 
 @pytest.fixture
 async def near(shared_stores: EmbeddedStores) -> AsyncIterator[Services]:
-    """Services that may fetch from this machine, and do not wait long for it."""
-    wanted = {"allow_private_hosts": True, "load_timeout": 0.5}
-    async with opened(shared_stores.settings.model_copy(update=wanted)) as services:
+    """Services that may fetch from this machine."""
+    async with opened(shared_stores.settings.model_copy(update={"allow_private_hosts": True})) as services:
         yield services
 
 
@@ -192,7 +192,8 @@ async def test_a_list_that_is_gone_or_hangs_is_told_and_tried_again(near: Servic
     assert (state.failures, state.error) == (1, f"{address}: HTTP 404 Not Found from 127.0.0.1")
     assert state.next_look_at > datetime.now(UTC)
     traps.hangs = True
-    await source.look()
+    async with opened(near.settings.model_copy(update={"load_timeout": 0.5})) as impatient:
+        await replace(source, services=impatient).look()
     state = await source.state()
     assert (state.failures, state.error) == (2, f"{address}: not loaded within 0.5 s")
     traps.hangs = False

@@ -23,4 +23,5 @@ async def test_a_busy_service_is_posted_to_again_until_the_lease_is_needed(
         given_up = await client.process(body, stopping=asyncio.Event(), begin_within=1.5)
         # Its images go back without an attempt.
         assert isinstance(given_up, Gone) and not given_up.had_batch and "full" in given_up.reason
-        assert service.busy == 98
+        # Once more where the first answer came in time for that.
+        assert service.busy in (98, 99)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from nats.aio.client import Client
 
 from antenna_orchestration import errors
@@ -209,6 +210,10 @@ def queue_server(**overrides: Any) -> Iterator[stores.EmbeddedStores]:
             yield running
         finally:
             running.stop()
+
+
+LONG_LEASES = pytest.mark.parametrize("task_ack_wait", [60.0])
+"""For tests in which no lease ends: not on a busy machine, either."""
 
 
 @contextlib.asynccontextmanager

@@ -24,11 +24,17 @@ def own_queue_server() -> Iterator[stores.EmbeddedStores]:
 
 
 @pytest.fixture
-def settings(queue_server: stores.EmbeddedStores) -> Settings:
-    """Settings of a worker and its orchestrator: leases of two seconds."""
+def task_ack_wait() -> float:
+    """Most of these tests wait for the end of leases; `bench.LONG_LEASES` is for those that need them to last."""
+    return 2.0
+
+
+@pytest.fixture
+def settings(queue_server: stores.EmbeddedStores, task_ack_wait: float) -> Settings:
+    """Settings of a worker and its orchestrator."""
     return queue_server.settings.model_copy(
         update={
-            "task_ack_wait": 2.0,
+            "task_ack_wait": task_ack_wait,
             "task_timeout": 20.0,
             "device": "cpu",
             "worker_threads": 1,

@@ -11,7 +11,7 @@ from antenna_orchestration.domain import attempts
 from antenna_orchestration.settings import Settings
 from antenna_orchestration.worker.options import WorkerOptions
 from tests import waiting
-from tests.worker.bench import Bench, once_each, open_bench
+from tests.worker.bench import LONG_LEASES, Bench, once_each
 from tests.worker.recording import batches
 from tests.worker.worker_thread import running
 
@@ -29,15 +29,16 @@ def recording(record: Path, **config: Any) -> dict[str, Any]:
     return {"pipeline": "recording", "config": {"record": str(record), **config}}
 
 
-async def test_jobs_of_one_pipeline_share_batches(settings: Settings, pictures: list[str], record: Path) -> None:
-    # Leases so long that a busy machine is no reason for smaller batches.
-    settings = settings.model_copy(update={"task_ack_wait": 60.0})
-    async with open_bench(settings) as bench:
-        one = await bench.submit(pictures[:20], **recording(record, delay_ms=50))
-        other = await bench.submit(pictures[20:], **recording(record, delay_ms=50))
-        with running(settings, FOURS):
-            once_each(await bench.results(one))
-            once_each(await bench.results(other))
+@LONG_LEASES
+async def test_jobs_of_one_pipeline_share_batches(
+    bench: Bench, settings: Settings, pictures: list[str], record: Path
+) -> None:
+    # A busy machine is no reason for smaller batches, either.
+    one = await bench.submit(pictures[:20], **recording(record, delay_ms=50))
+    other = await bench.submit(pictures[20:], **recording(record, delay_ms=50))
+    with running(settings, FOURS):
+        once_each(await bench.results(one))
+        once_each(await bench.results(other))
     firsts = set(pictures[:20])
     assert sorted(uri for batch in batches(record) for uri in batch) == sorted(pictures)
     assert any(0 < len(firsts & set(batch)) < len(batch) for batch in batches(record))
@@ -59,12 +60,13 @@ async def test_another_configuration_is_another_batch(
 async def test_a_single_interactive_image_goes_ahead_of_a_long_job(
     bench: Bench, settings: Settings, pictures: list[str], record: Path, tmp_path: Path
 ) -> None:
-    long = await bench.submit(pictures, **recording(record, delay_ms=40))
+    # A batch takes half a second, in which its announcement has to come.
+    long = await bench.submit(pictures, **recording(record, delay_ms=120))
     urgent_uri = (tmp_path / "urgent.jpg").as_uri()
     (tmp_path / "urgent.jpg").write_bytes(b"x")
     with running(settings, FOURS):
         await bench.is_under_way(long)
-        urgent = await bench.submit([urgent_uri], interactive=True, **recording(record, delay_ms=40))
+        urgent = await bench.submit([urgent_uri], interactive=True, **recording(record, delay_ms=120))
         before = len(batches(record))
         once_each(await bench.results(urgent))
         position = next(n for n, batch in enumerate(batches(record)) if urgent_uri in batch)
@@ -119,11 +121,12 @@ async def test_pipelines_that_do_not_fit_together_take_turns(
         waiting.wait_until(lambda: worker.log.count("leaves the device to make room") == 2, description="evictions")
 
 
+@pytest.mark.parametrize("task_ack_wait", [6.0])
 async def test_a_slow_pipeline_gets_at_most_half_a_lease_of_work(
     bench: Bench, settings: Settings, pictures: list[str], record: Path, tmp_path: Path
 ) -> None:
-    # 200 ms an image and leases of two seconds: five images at most, whatever the batch size asks for.
-    job = await bench.submit(pictures[:20], **recording(record, delay_ms=200))
+    # 600 ms an image and leases of six seconds: five images at most, whatever the batch size asks for.
+    job = await bench.submit(pictures[:12], **recording(record, delay_ms=600))
     most = 0
     with running(settings, WorkerOptions(batch_size=16)):
 

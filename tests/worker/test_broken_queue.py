@@ -134,7 +134,7 @@ async def test_a_withdrawn_job_is_handed_back_and_the_others_go_on(
 ) -> None:
     canceled = await bench.submit(pictures, config=SLOW)
     other = await bench.submit(pictures[:8], config=SLOW)
-    with running(settings, WorkerOptions(batch_size=4, exit_when_idle=0.5)) as worker:
+    with running(settings, WorkerOptions(batch_size=4, exit_when_idle=5.0)) as worker:
         await bench.is_under_way(canceled)
         await bench.withdraw(canceled)
         once_each(await bench.results(other))

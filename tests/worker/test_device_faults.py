@@ -14,7 +14,7 @@ from antenna_orchestration.settings import Settings
 from antenna_orchestration.worker.device.client import START_TIMEOUT
 from antenna_orchestration.worker.options import WorkerOptions
 from tests import waiting
-from tests.worker.bench import Bench, once_each
+from tests.worker.bench import LONG_LEASES, Bench, once_each
 from tests.worker.worker_process import started
 from tests.worker.worker_thread import running
 
@@ -35,6 +35,7 @@ def check_only_the_guilty_failed(results: dict[int, messages.Result], images: in
     return results[GUILTY]
 
 
+@LONG_LEASES
 @pytest.mark.parametrize("stage", ["prepare", "infer", "finish"])
 async def test_an_exception_fails_the_image_that_raises_it(
     bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path, stage: str
@@ -48,9 +49,10 @@ async def test_an_exception_fails_the_image_that_raises_it(
     assert (await bench.counts(job)).delivered == 20
 
 
+@LONG_LEASES
 @pytest.mark.parametrize(
     ("stage", "fault", "reason"),
-    [("infer", "segfault", "SIGSEGV"), ("prepare", "exit", "status 3"), ("infer", "hang", "no progress for 1.5 s")],
+    [("infer", "segfault", "SIGSEGV"), ("prepare", "exit", "status 3"), ("infer", "hang", "no progress for 6 s")],
 )
 async def test_a_crash_or_hang_costs_the_process_and_names_the_image(
     bench: Bench,
@@ -61,7 +63,8 @@ async def test_a_crash_or_hang_costs_the_process_and_names_the_image(
     fault: str,
     reason: str,
 ) -> None:
-    settings = settings.model_copy(update={"task_timeout": 1.5})
+    # The others must move within that time, too.
+    settings = settings.model_copy(update={"task_timeout": 6.0})
     job = await bench.submit(pictures[:20], **faulty(fault=fault, stage=stage))
     with running(settings, BATCHES) as worker:
         guilty = check_only_the_guilty_failed(once_each(await bench.results(job)), 20)
@@ -72,6 +75,7 @@ async def test_a_crash_or_hang_costs_the_process_and_names_the_image(
     assert (counts.delivered, counts.redelivered) == (20, 0)
 
 
+@LONG_LEASES
 async def test_a_crash_that_does_not_come_again_costs_nothing(
     bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
@@ -87,7 +91,7 @@ async def test_a_crash_that_does_not_come_again_costs_nothing(
 async def test_a_killed_device_process_costs_no_image(
     bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
-    job = await bench.submit(pictures, config={"delay_ms": 30})
+    job = await bench.submit(pictures, config={"delay_ms": 150})
     with running(settings, BATCHES) as worker:
         await bench.is_under_way(job)
         os.kill(worker.device_pid(), signal.SIGKILL)

@@ -128,7 +128,7 @@ async def test_a_job_whose_images_lie_elsewhere_is_left_to_others(
 ) -> None:
     elsewhere = await bench.submit(pictures, source_kinds=("file:another-host",))
     here = await bench.submit(pictures, source_kinds=(f"file:{settings.host_id}",))
-    with running(settings, WorkerOptions(exit_when_idle=0.5)) as worker:
+    with running(settings, WorkerOptions(exit_when_idle=5.0)) as worker:
         once_each(await bench.results(here))
         assert (await worker.leaves()).done == len(pictures)
         assert "out of this worker's reach" in worker.log

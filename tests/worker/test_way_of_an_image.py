@@ -13,18 +13,19 @@ from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.job import DispatchMode
 from antenna_orchestration.settings import Settings
 from antenna_orchestration.worker.options import WorkerOptions
-from tests.worker.bench import Bench, once_each
+from tests.worker.bench import LONG_LEASES, Bench, once_each
 from tests.worker.worker_process import ROOT
 from tests.worker.worker_thread import running
 
 pytestmark = pytest.mark.long
 
 
+@LONG_LEASES
 async def test_every_image_comes_back_once(
     bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
 ) -> None:
     job = await bench.submit(pictures)
-    with running(settings, WorkerOptions(exit_when_idle=0.5, name="one")) as worker:
+    with running(settings, WorkerOptions(exit_when_idle=5.0, name="one")) as worker:
         results = once_each(await bench.results(job))
         summary = await worker.leaves()
     assert set(results) == set(job.images)
@@ -43,7 +44,7 @@ async def test_a_job_that_is_pushed_to_a_service_is_left_alone(
     changes = {"v": messages.PUSHED, "dispatch_mode": DispatchMode.SYNC}
     await bench.announcements.announce(msgspec.structs.replace(pushed.announcement, **changes))
     leased = await bench.submit(pictures[:5])
-    with running(settings, WorkerOptions(exit_when_idle=0.5, name="one")) as worker:
+    with running(settings, WorkerOptions(exit_when_idle=5.0, name="one")) as worker:
         await bench.results(leased)
         await worker.leaves()
     assert (await bench.counts(pushed)).delivered == 0
