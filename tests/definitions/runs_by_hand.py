@@ -63,15 +63,15 @@ class RunsByHand:
         """Its images as they are."""
         return self.do(lambda services: services.catalog.images.count(self.job_id))
 
-    def work(self, images: int) -> int:
-        """Process up to so many of the job's tasks; how many there were."""
+    def work(self, images: int, *, wait: float = 0.1) -> int:
+        """Process up to so many of the job's tasks, that come within so many seconds; how many there were."""
 
         async def act(services: Services) -> int:
             job = await services.catalog.jobs.get(self.job_id)
             if job.epoch is None:
                 return 0
             async with hands(services) as worker:
-                leases = await worker.lease(job, images, wait=0.1)
+                leases = await worker.lease(job, images, wait=wait)
                 await worker.report(leases)
                 return len(leases)
 

@@ -38,7 +38,7 @@ def at_work(runs: RunsByHand) -> str:
     """The job's first run, which has collected two images."""
     (run,) = runs.tick()
     runs.begin(run)
-    assert runs.work(2) == 2
+    assert runs.work(2, wait=10.0) == 2
     wait_until(lambda: runs.counts().done == 2, description="two images are collected")
     return run
 

@@ -36,7 +36,7 @@ def test_the_end_of_the_stack_leaves_no_red_run(
     with runs_by_hand(settings.get(), tmp_path / "dagster", project, IMAGES) as runs:
         (run,) = runs.tick()
         runs.begin(run)
-        assert runs.work(2) == 2
+        assert runs.work(2, wait=10.0) == 2
         wait_until(lambda: runs.counts().done == 2, description="two images are collected")
         (tmp_path / "stopping").touch()
         interrupt(runs, run)

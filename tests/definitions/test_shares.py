@@ -58,7 +58,7 @@ def test_a_run_without_results_makes_room_and_comes_back(runs: RunsByHand) -> No
     # However often the sensor looks, without a result there is nothing to launch, and nothing to complain of.
     assert runs.tick() == runs.tick() == []
     assert runs.job_id not in [job.job_id for job in runs.do(_abandoned)]
-    assert runs.work(1) == 1
+    assert runs.work(1, wait=10.0) == 1
     (second,) = runs.tick()
     assert runs.run(second).tags[tags.LAUNCH] == "2"
     runs.begin(second)
@@ -77,7 +77,7 @@ def test_a_job_whose_worker_left_makes_room(runs: RunsByHand) -> None:
     runs.ended(first)
     assert runs.run(first).status is dg.DagsterRunStatus.CANCELED
     assert runs.tick() == []
-    assert runs.work(1) == 1
+    assert runs.work(1, wait=10.0) == 1
     (second,) = runs.tick()
     runs.begin(second)
     runs.bring_to_its_end()
@@ -135,7 +135,7 @@ def test_runs_with_results_to_collect_begin_before_those_without(runs: RunsByHan
     waiting = another_waits(runs, **{**runs.run(first).tags, "dagster/priority": "1"})
     runs.tick()
     assert runs.run(waiting.run_id).tags["dagster/priority"] == "1"
-    assert runs.work(1) == 1
+    assert runs.work(1, wait=10.0) == 1
     runs.tick()
     assert runs.run(waiting.run_id).tags["dagster/priority"] == "500"
     assert "dagster/priority" not in runs.run(other.run_id).tags

@@ -180,7 +180,7 @@ async def test_the_reason_of_a_failed_load_is_the_line_that_helps(here: Settings
 
 async def test_a_crash_beside_a_loading_blames_neither(here: Settings) -> None:
     """P11: it was booked on the pipeline that was being loaded."""
-    crashing, loading = group(0, "faulty", fault="exit"), group(1, "faulty", fault="wait", stage="load", seconds=2.0)
+    crashing, loading = group(0, "faulty", fault="exit"), group(1, "faulty", fault="wait", stage="load", seconds=60.0)
     async with opened(here) as pool:
         await pool.load(crashing)
         slow = asyncio.create_task(pool.load(loading))
