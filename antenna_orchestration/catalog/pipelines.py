@@ -73,14 +73,14 @@ class Pipelines:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def register(self, pipeline: PipelineRow, *, take_over: bool = False) -> None:
-        """Register a pipeline with its algorithms; idempotent. With `take_over` it is its owner's alone from now on.
+    async def register(self, pipeline: PipelineRow) -> None:
+        """Register a pipeline with its algorithms; idempotent.
 
         Raises `Conflict` when an algorithm with the same key and version is registered with other labels. Other
         categories of the same labels replace those before, unless a pipeline of another owner has the algorithm too.
         """
         async with self._database.transaction() as connection:
-            await _register(connection, pipeline, take_over=take_over)
+            await _register(connection, pipeline)
 
     async def register_for(
         self,
@@ -93,7 +93,8 @@ class Pipelines:
     ) -> bool | None:
         """As `register`, and offer the pipeline to a project, if what is registered is still what `find` returned.
 
-        Returns whether the project did not have it before; None, with nothing written, if something else is registered.
+        With `take_over` it is its owner's alone from now on. Returns whether the project did not have it before; None,
+        with nothing written, if something else is registered.
         """
         async with self._database.transaction() as connection:
             await connection.execute(
@@ -103,7 +104,10 @@ class Pipelines:
             found = await (await connection.execute(queries.load("get_pipeline"), of_slug)).fetchone()
             if before != (None if found is None else _pipeline(found)):
                 return None
-            await _register(connection, pipeline, take_over=take_over)
+            await _register(connection, pipeline)
+            if take_over:
+                of_owner = {"slug": pipeline.slug, "owner": pipeline.owner_id}
+                await connection.execute(queries.load("disable_pipeline"), of_owner)
             offered = {"project": project, "slug": pipeline.slug, "worker": worker}
             return bool(await value(connection, "enable_pipeline", **offered))
 
@@ -218,7 +222,7 @@ def _pipeline(row: Row) -> PipelineRow:
     return PipelineRow(**row, algorithms=algorithms)
 
 
-async def _register(connection: Connection, pipeline: PipelineRow, *, take_over: bool) -> None:
+async def _register(connection: Connection, pipeline: PipelineRow) -> None:
     ids = [
         await _register_algorithm(connection, algorithm, owner=pipeline.owner_id) for algorithm in pipeline.algorithms
     ]
@@ -236,8 +240,6 @@ async def _register(connection: Connection, pipeline: PipelineRow, *, take_over:
         },
     )
     await connection.execute(queries.load("register_pipeline_algorithms"), {"slug": pipeline.slug, "algorithms": ids})
-    if take_over:
-        await connection.execute(queries.load("disable_pipeline"), {"slug": pipeline.slug, "owner": pipeline.owner_id})
 
 
 async def _register_algorithm(connection: Connection, algorithm: AlgorithmRow, *, owner: ProjectId | None) -> int:
