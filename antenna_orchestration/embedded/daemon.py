@@ -53,12 +53,19 @@ class Turn:
         """Return when another daemon has taken over. An outage of the database alone ends nobody's turn."""
         while True:
             time.sleep(POLL)
-            try:
-                self._session().execute("SELECT 1")
-            except psycopg.Error:
-                self.leave()
-                if self._why_not() == _ANOTHER:
-                    return self.leave()
+            if not self._has_lock() and self._why_not() == _ANOTHER:
+                return self.leave()
+
+    def _has_lock(self) -> bool:
+        """Whether its session is still there, and with it the lock: a new session has none."""
+        if self._connection is None:
+            return False
+        try:
+            self._connection.execute("SELECT 1")
+        except psycopg.Error:
+            self.leave()
+            return False
+        return True
 
     def _why_not(self) -> str:
         try:

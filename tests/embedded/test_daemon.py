@@ -41,8 +41,8 @@ def sessions(url: str, what: str = "count(*)") -> int:
 def cut(url: str, turn: Turn) -> None:
     """End its session, as an outage does, if it has one now."""
     with suppress(psycopg.Error), closing(psycopg.connect(url.replace("+psycopg2", ""), autocommit=True)) as connection:
-        if turn._connection is not None:
-            connection.execute("SELECT pg_terminate_backend(%s)", [turn._connection.info.backend_pid])
+        if (session := turn._connection) is not None:
+            connection.execute("SELECT pg_terminate_backend(%s)", [session.info.backend_pid])
 
 
 @contextmanager
@@ -74,6 +74,34 @@ def test_an_outage_of_the_database_ends_no_turn(url: str) -> None:
             wait_until(is_over, description="taken over", poll=0.2)
     second.leave()
     wait_until(lambda: sessions(url) == 0, description="the lock is free", poll=0.05)
+
+
+def test_after_an_outage_that_lasts_the_lock_is_asked_for_again(
+    own_stores: EmbeddedStores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second look found a database that answered, and the daemon worked on without the lock."""
+    monkeypatch.setattr(daemon, "POLL", 0.05)
+    url = own_stores.settings.dagster_pg_url
+    first, second = Turn(url), Turn(url)
+    first.wait()
+    working = threading.Thread(target=first.keep)
+    with on_a_thread(working):
+        own_stores.kill("postgres")
+        wait_until(lambda: first._connection is None, description="it has noticed", poll=0.05)
+        own_stores.start("postgres")
+        wait_until(lambda: sessions(url) == 1, description="it has the lock again", poll=0.05)
+        assert second._why_not() == daemon._ANOTHER and working.is_alive()
+        # Until the other one has it, and the first ends.
+        second.leave()
+        with on_a_thread(threading.Thread(target=second.wait)) as standby:
+
+            def is_over() -> bool:
+                if standby.is_alive():
+                    cut(url, first)
+                return not standby.is_alive()
+
+            wait_until(is_over, description="taken over", poll=0.2)
+    second.leave()
 
 
 def test_a_daemon_that_stands_by_says_so_and_can_be_ended(url: str, tmp_path: Path) -> None:
