@@ -67,6 +67,16 @@ class Bound(NamedTuple):
     registered_at: datetime
 
 
+class TakeOver(NamedTuple):
+    """That a pipeline is taken from its owner, unless projects other than these use it.
+
+    They do by jobs, or by a worker that was heard within so many days.
+    """
+
+    projects: list[ProjectId]
+    days: int
+
+
 class Pipelines:
     """The registered pipelines."""
 
@@ -80,6 +90,7 @@ class Pipelines:
         categories of the same labels replace those before, unless a pipeline of another owner has the algorithm too.
         """
         async with self._database.transaction() as connection:
+            await _lock(connection, pipeline.slug)
             await _register(connection, pipeline)
 
     async def register_for(
@@ -89,23 +100,25 @@ class Pipelines:
         *,
         worker: int,
         before: PipelineRow | None,
-        take_over: bool = False,
+        take_over: TakeOver | None = None,
     ) -> bool | None:
         """As `register`, and offer the pipeline to a project, if what is registered is still what `find` returned.
 
         With `take_over` it is its owner's alone from now on. Returns whether the project did not have it before; None,
-        with nothing written, if something else is registered.
+        with nothing written, if something else is registered, or if what is to be taken over is held by now.
         """
         async with self._database.transaction() as connection:
-            await connection.execute(
-                "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"pipeline {pipeline.slug}"]
-            )
+            await _lock(connection, pipeline.slug)
             of_slug = {"slug": pipeline.slug, "project": None}
             found = await (await connection.execute(queries.load("get_pipeline"), of_slug)).fetchone()
             if before != (None if found is None else _pipeline(found)):
                 return None
+            if take_over is not None and await value(
+                connection, "pipeline_is_held", slug=pipeline.slug, **take_over._asdict()
+            ):
+                return None
             await _register(connection, pipeline)
-            if take_over:
+            if take_over is not None:
                 of_owner = {"slug": pipeline.slug, "owner": pipeline.owner_id}
                 await connection.execute(queries.load("disable_pipeline"), of_owner)
             offered = {"project": project, "slug": pipeline.slug, "worker": worker}
@@ -195,9 +208,9 @@ class Pipelines:
         """The registered workers of some projects, or with None all, with what they registered there."""
         return await self._database.rows("workers_for", projects=None if projects is None else list(projects))
 
-    async def is_held(self, slug: str, projects: Iterable[ProjectId], *, days: int) -> bool:
-        """Whether projects other than these use the pipeline: by jobs, or by a worker heard within so many days."""
-        row = await self._database.row("pipeline_is_held", slug=slug, projects=list(projects), days=days)
+    async def is_held(self, slug: str, take_over: TakeOver) -> bool:
+        """Whether the pipeline cannot be taken over, for others use it."""
+        row = await self._database.row("pipeline_is_held", slug=slug, **take_over._asdict())
         return bool(row and row["held"])
 
 
@@ -222,10 +235,17 @@ def _pipeline(row: Row) -> PipelineRow:
     return PipelineRow(**row, algorithms=algorithms)
 
 
+async def _lock(connection: Connection, slug: str) -> None:
+    """Be the only one that registers the pipeline, until the transaction is over; before all other locks."""
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"pipeline {slug}"])
+
+
 async def _register(connection: Connection, pipeline: PipelineRow) -> None:
-    ids = [
-        await _register_algorithm(connection, algorithm, owner=pipeline.owner_id) for algorithm in pipeline.algorithms
-    ]
+    # In one order: pipelines that share some would else wait for each other.
+    ids = {
+        (one.key, one.version): await _register_algorithm(connection, one, owner=pipeline.owner_id)
+        for one in sorted(pipeline.algorithms, key=lambda one: (one.key, one.version))
+    }
     await connection.execute(
         queries.load("register_pipeline"),
         {
@@ -239,7 +259,10 @@ async def _register(connection: Connection, pipeline: PipelineRow) -> None:
             "takes_detections": pipeline.takes_detections,
         },
     )
-    await connection.execute(queries.load("register_pipeline_algorithms"), {"slug": pipeline.slug, "algorithms": ids})
+    in_order = [ids[one.key, one.version] for one in pipeline.algorithms]
+    await connection.execute(
+        queries.load("register_pipeline_algorithms"), {"slug": pipeline.slug, "algorithms": in_order}
+    )
 
 
 async def _register_algorithm(connection: Connection, algorithm: AlgorithmRow, *, owner: ProjectId | None) -> int:

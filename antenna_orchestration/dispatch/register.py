@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from antenna_orchestration import errors
-from antenna_orchestration.catalog.pipelines import AlgorithmRow, PipelineRow
+from antenna_orchestration.catalog.pipelines import AlgorithmRow, PipelineRow, TakeOver
 from antenna_orchestration.contract import models
 from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.domain import ids, messages, score_vectors
@@ -75,6 +75,7 @@ async def register(
 ) -> Registered:
     """Register pipelines for a project, or with `public` for all projects; idempotent.
 
+    What is refused is refused before anything is written, unless another worker registers a slug at the same moment.
     Raises `InvalidInput` for a slug or text that cannot be used, and `Conflict` when a pipeline or an algorithm was
     registered differently under the same version, or when it would be changed for projects beyond the token's. Raises
     `Forbidden` when a token of some projects would publish for all.
@@ -141,14 +142,14 @@ class _Allowed(NamedTuple):
     row: PipelineRow
     # What was registered when this was judged.
     before: PipelineRow | None
-    # Whether the slug was another project's, who does not use it.
-    takes_over: bool = False
+    # If the slug was another project's, who does not use it.
+    take_over: TakeOver | None = None
 
 
 async def _write(http: HttpServices, project: ProjectId, worker_id: int, allowed: _Allowed) -> bool | None:
     """Register it for the project; see `Pipelines.register_for`."""
     return await http.services.catalog.pipelines.register_for(
-        project, allowed.row, worker=worker_id, before=allowed.before, take_over=allowed.takes_over
+        project, allowed.row, worker=worker_id, before=allowed.before, take_over=allowed.take_over
     )
 
 
@@ -173,14 +174,13 @@ async def _allowed(http: HttpServices, worker: Token, pipeline: PipelineRow) -> 
     if (before.version, _algorithms(before)) == (pipeline.version, _algorithms(pipeline)):
         return _Allowed(pipeline if is_ours else before, before)
     if not is_ours:
-        if before.is_public or await http.services.catalog.pipelines.is_held(
-            pipeline.slug, worker.scope or (), days=HELD_FOR
-        ):
+        take_over = TakeOver(list(worker.scope or ()), days=HELD_FOR)
+        if before.is_public or await http.services.catalog.pipelines.is_held(pipeline.slug, take_over):
             whose = "is public" if before.is_public else "serves other projects"
             raise errors.Conflict(
                 f"pipeline {pipeline.slug} {whose} and is registered otherwise: choose another slug for yours"
             )
-        return _Allowed(pipeline, before, takes_over=True)
+        return _Allowed(pipeline, before, take_over)
     if before.version == pipeline.version:
         old, new = (", ".join(sorted({f"{key} {version}" for key, version, _ in _algorithms(one)}) or ["none"])
                     for one in (before, pipeline))  # fmt: skip

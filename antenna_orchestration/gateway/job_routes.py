@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -99,8 +100,9 @@ async def run_job(gateway: ThisGateway, job: JobForSubmitter) -> models.JobDetai
 async def retry_job(gateway: ThisGateway, caller: SubmitterCaller, job: JobForSubmitter) -> models.JobDetail:
     """Queue the failed and missing images of a job that is over once more."""
     most = MOST_INTERACTIVE[caller.role]
-    # One that waits for another act on its project holds a connection to the catalog.
-    async with gateway.callers.submitting(caller):
+    # One that is counted may wait for another act on its project, and holds a connection to the catalog meanwhile.
+    waits = job.interactive and most is not None
+    async with gateway.callers.submitting(caller) if waits else nullcontext():
         retried = await retry.retry(gateway.http.services, job.job_id, by=caller.owner, most_interactive=most)
     shown = await job_view(gateway, await job_of(gateway, caller, job.job_id))
     return shown.model_copy(update={"warnings": list(retried.warnings)})

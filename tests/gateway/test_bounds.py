@@ -306,6 +306,7 @@ async def test_wrong_tokens_are_limited_before_the_catalog_is_asked(
         said = await asyncio.gather(*(outcome(f"ant_wrong-{number}") for number in range(2 * most)))
         # A catalog that is asked by so many at once may be late for some.
         assert most <= len(said) - said.count("TooMany") < 2 * most and said[-1] == "TooMany"
+        assert "Unauthorized" in said
         # Whoever was known goes on, at the same address.
         assert await outcome(secret) == "known"
 

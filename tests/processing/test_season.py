@@ -210,7 +210,6 @@ async def test_a_retry_takes_no_night_away(services: Services, project: str, tmp
     await season.refresh(services, project)
     job, _ = await services.catalog.jobs.list(project=project)
     assert await services.catalog.jobs.retry(job.job_id)
-    await services.catalog.job_log.add(job.job_id, "retried", "again")
     assert (await season.refresh(services, project, nights=[nth(0)])).nights == []
     assert read(services, project).nights["night"].to_pylist() == [nth(0), nth(1)]
     # It waits for a worker that never comes.

@@ -61,12 +61,12 @@ async def test_a_single_interactive_image_goes_ahead_of_a_long_job(
     bench: Bench, settings: Settings, pictures: list[str], record: Path, tmp_path: Path
 ) -> None:
     # A batch takes half a second, in which its announcement has to come.
-    long = await bench.submit(pictures, **recording(record, delay_ms=120))
+    long = await bench.submit(pictures, **recording(record, delay_ms=100))
     urgent_uri = (tmp_path / "urgent.jpg").as_uri()
     (tmp_path / "urgent.jpg").write_bytes(b"x")
     with running(settings, FOURS):
         await bench.is_under_way(long)
-        urgent = await bench.submit([urgent_uri], interactive=True, **recording(record, delay_ms=120))
+        urgent = await bench.submit([urgent_uri], interactive=True, **recording(record, delay_ms=100))
         before = len(batches(record))
         once_each(await bench.results(urgent))
         position = next(n for n, batch in enumerate(batches(record)) if urgent_uri in batch)
