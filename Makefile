@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 RUN := env -u ANTENNA_HOME -u PYTHONDONTWRITEBYTECODE PYTHONUNBUFFERED=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test long slow hostile chaos engines lint format bench lock audit docs clean
+.PHONY: help install demo test long busy slow hostile chaos engines lint format bench lock audit docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -52,6 +52,10 @@ test: install ## the test suite, on real servers; a power loss of a whole machin
 
 long: install ## the tests of the suite that take more than two seconds each
 	$(SUITE) -m "long and not slow"
+
+busy: install ## `make test` beside four busy loops: tests that depend on the machine's speed fail
+	@for each in 1 2 3 4; do $(BIN)/python -c 'while True: pass' & loops="$$loops $$!"; done; \
+	  trap "kill $$loops" EXIT INT TERM; $(SUITE) -m "not long and not slow"
 
 slow: install ## the tests that `make test` and `make long` leave out, which take minutes
 	$(RUN) $(BIN)/python -m pytest -m "slow and not chaos"
