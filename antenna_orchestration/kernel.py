@@ -121,17 +121,13 @@ def sync_folder(path: Path | str) -> None:
         os.close(descriptor)
 
 
+@cache
 def keep_what_is_imported() -> None:
-    """Leave the objects of all modules imported so far out of Python's cycle collector; once per process.
+    """Leave the objects of all modules imported so far out of Python's cycle collector; once per process and its forks.
 
     There are hundreds of thousands of them, and they stay: they need not be walked again, nor copied by forks. A fork
-    does it once more, for what it has imported itself.
+    that imports much itself, and is forked again, clears the cache of this function before.
     """
-    _keep_what_is_imported(os.getpid())
-
-
-@cache
-def _keep_what_is_imported(_pid: int) -> None:
     gc.collect()
     gc.freeze()
 

@@ -25,7 +25,8 @@ from antenna_orchestration import kernel
 from antenna_orchestration.embedded import compute_logs, dagster_instance, pooled_storage
 from antenna_orchestration.processing import drawing
 
-# Copied with each fork.
+# Copied with each fork. The process that this one is a copy of did the same with what it had.
+kernel.keep_what_is_imported.cache_clear()
 kernel.keep_what_is_imported()
 
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
