@@ -62,8 +62,9 @@ async def test_a_look_that_takes_many_rounds_comes_to_its_end(
 async def test_a_process_that_dies_begins_anew(
     services: Services, project: str, tmp_path: Path, piecemeal: None
 ) -> None:
-    for number in range(40):
-        photograph(tmp_path / "a" / f"202606122215{number:02}.jpg", f"photograph {number}")
+    # More than a fast machine lists in one step.
+    for number in range(300):
+        photograph(tmp_path / "a" / f"2026061222{number // 60:02}{number % 60:02}.jpg", f"photograph {number}")
     source = await watch(services, project, tmp_path / "a")
     done = Round()
     while not (await source.state()).found:
@@ -78,7 +79,7 @@ async def test_a_process_that_dies_begins_anew(
     while (await source.state()).is_being_listed:
         await services.catalog.sources.resume(source.number)
         await new_captures.list_due(services, done)
-    assert (await source.state()).found == 40
+    assert (await source.state()).found == 300
 
 
 async def test_what_hangs_holds_one_thread_and_is_taken_later(monkeypatch: pytest.MonkeyPatch) -> None:
