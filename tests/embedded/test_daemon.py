@@ -45,6 +45,17 @@ def cut(url: str, turn: Turn) -> None:
             connection.execute("SELECT pg_terminate_backend(%s)", [session.info.backend_pid])
 
 
+def cut_until_taken_over(url: str, turn: Turn, standby: threading.Thread) -> None:
+    """Cut it again and again, until the one that stands by is the faster one; the other then ends."""
+
+    def is_over() -> bool:
+        if standby.is_alive():
+            cut(url, turn)
+        return not standby.is_alive()
+
+    wait_until(is_over, description="taken over", poll=0.2)
+
+
 @contextmanager
 def on_a_thread(work: threading.Thread) -> Iterator[threading.Thread]:
     work.start()
@@ -64,14 +75,7 @@ def test_an_outage_of_the_database_ends_no_turn(url: str) -> None:
         wait_until(lambda: sessions(url, again) == 1, description="it has the lock again", poll=0.05)
         with on_a_thread(threading.Thread(target=second.wait)) as standby:
             assert standby.is_alive()
-
-            def is_over() -> bool:
-                if standby.is_alive():
-                    cut(url, first)
-                return not standby.is_alive()
-
-            # Again, until the one that stands by is the faster one; the first then ends.
-            wait_until(is_over, description="taken over", poll=0.2)
+            cut_until_taken_over(url, first, standby)
     second.leave()
     wait_until(lambda: sessions(url) == 0, description="the lock is free", poll=0.05)
 
@@ -94,13 +98,7 @@ def test_after_an_outage_that_lasts_the_lock_is_asked_for_again(
         # Until the other one has it, and the first ends.
         second.leave()
         with on_a_thread(threading.Thread(target=second.wait)) as standby:
-
-            def is_over() -> bool:
-                if standby.is_alive():
-                    cut(url, first)
-                return not standby.is_alive()
-
-            wait_until(is_over, description="taken over", poll=0.2)
+            cut_until_taken_over(url, first, standby)
     second.leave()
 
 

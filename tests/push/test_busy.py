@@ -20,8 +20,8 @@ async def test_a_busy_service_is_posted_to_again_until_the_lease_is_needed(
         service.busy = 1
         assert isinstance(await client.process(body, stopping=asyncio.Event(), begin_within=60), Answer)
         service.busy = 100
-        given_up = await client.process(body, stopping=asyncio.Event(), begin_within=1.5)
+        given_up = await client.process(body, stopping=asyncio.Event(), begin_within=4.0)
         # Its images go back without an attempt.
         assert isinstance(given_up, Gone) and not given_up.had_batch and "full" in given_up.reason
-        # Once more where the first answer came in time for that.
-        assert service.busy in (98, 99)
+        # Once a second, and at least once more.
+        assert 95 < service.busy <= 98
