@@ -305,6 +305,8 @@ class Jobs:
             if not inserted["total"]:
                 reason = why_empty(inserted["skipped"])
                 await connection.execute(queries.load("end_empty_job"), {"job": job_id, "reason": reason})
+                ended = job_log.line(job_id, "finished", f"{JobStatus.SUCCESS}: {reason}")
+                await connection.execute(queries.load("add_log"), ended)
             else:
                 await connection.execute(f"NOTIFY {NEW_JOBS}")
         return job_id

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from antenna_orchestration import errors, kernel
 from antenna_orchestration.domain.ids import Generation, JobId
-from antenna_orchestration.domain.job import JobStatus
+from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.processing import publish
 from antenna_orchestration.processing.bound import Binding, bind
@@ -43,20 +43,20 @@ async def retry(services: Services, job_id: JobId, *, by: str = "", most_interac
         why = f"{which} of job {job_id} {'is' if job.total == 1 else 'are'} done" if job.total else job.status_reason
         nothing = f"nothing to retry: {why}"
         return Retried(generation=job.generation, images=0, warnings=(nothing,))
-    binding = Binding(None)
-    if job.pipeline in registry.all_pipelines():
-        # The new generation takes the pipeline as it is now: the version that workers have.
-        spec = registry.get(job.pipeline)
-        binding = await bind(services, spec, job.config)
+    if not job.status.is_terminal:
+        raise _not_over(job)
+    here = job.pipeline in registry.all_pipelines()
+    pipeline = None if here else await services.catalog.pipelines.find(job.pipeline)
+    # The new generation takes the pipeline as it is now: the version that workers have.
+    spec = registry.get(job.pipeline) if here else registered_spec(pipeline) if pipeline else None
+    if job.detections_of is not None and not (spec and spec.takes_detections):
+        raise errors.Conflict(
+            f"job {job_id} is given the boxes of job {job.detections_of}, and {job.pipeline} takes none any more"
+        )
+    # Last: it says for good what this version is, which a retry that is refused must not.
+    binding = await bind(services, spec, job.config) if spec else Binding(None)
+    if spec and here:
         await services.catalog.pipelines.register(pipeline_row(spec))
-    elif (row := await services.catalog.pipelines.find(job.pipeline)) is not None:
-        binding = await bind(services, registered_spec(row), job.config)
-    if job.detections_of is not None:
-        pipeline = await services.catalog.pipelines.find(job.pipeline)
-        if pipeline is None or not pipeline.takes_detections:
-            raise errors.Conflict(
-                f"job {job_id} is given the boxes of job {job.detections_of}, and {job.pipeline} takes none any more"
-            )
     opened = await services.catalog.jobs.retry(
         job_id,
         by=by or kernel.user_of_this_process(),
@@ -65,9 +65,13 @@ async def retry(services: Services, job_id: JobId, *, by: str = "", most_interac
         most_interactive=most_interactive,
     )
     if opened is None:
-        raise errors.Conflict(f"job {job_id} is {job.status}; only a job that is over can be retried")
+        raise _not_over(await services.catalog.jobs.get(job_id))
     generation, images = opened
     warnings = [*binding.warnings]
     if warning := await publish.publish_first(services, job_id):
         warnings.append(warning)
     return Retried(generation=generation, images=images, warnings=tuple(warnings))
+
+
+def _not_over(job: Job) -> errors.Conflict:
+    return errors.Conflict(f"job {job.job_id} is {job.status}; only a job that is over can be retried")

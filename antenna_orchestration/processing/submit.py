@@ -699,12 +699,10 @@ async def _on_a_thread(function: Callable[P, T], *arguments: P.args, **options: 
 
 
 async def _log_warnings(services: Services, job: Job, warnings: Sequence[str]) -> list[str]:
-    """Log them, and the end of a job that has nothing to do. What goes wrong is one more warning, which it returns."""
+    """Log them. What goes wrong is one more warning, which it returns."""
     try:
         for warning in warnings:
             await services.catalog.job_log.add(job.job_id, "submitted", warning, level="WARNING")
-        if job.status.is_terminal:
-            await services.catalog.job_log.add(job.job_id, "finished", f"{job.status}: {job.status_reason}")
     except errors.AntennaError as error:
         return [f"the job's log lacks what is said of it here: {error}"]
     return []

@@ -128,6 +128,26 @@ async def test_what_came_to_nothing_leaves_its_version_free(lab: Lab) -> None:
     assert await lab.digest(first.job_id) == await lab.digest(second)
 
 
+async def test_a_retry_that_is_refused_binds_nothing(lab: Lab) -> None:
+    """It said for good what a version is that nobody has run."""
+    job = (await lab.send()).job_id
+    lab.change('"1"', '"2"')
+    with pytest.raises(errors.Conflict, match="is QUEUED; only a job that is over"):
+        await retry(lab.services, job)
+    assert await lab.services.catalog.pipelines.digest_of(PipelineSlug(lab.slug), "2") is None
+    await finish(lab.services, job, failed={"https://example.org/0.jpg"})
+    await retry(lab.services, job)
+    assert await lab.services.catalog.pipelines.digest_of(PipelineSlug(lab.slug), "2") is not None
+
+
+async def test_the_log_of_a_job_without_images_says_its_end(lab: Lab) -> None:
+    await lab.ran()
+    empty = await lab.send()
+    first, second, *_ = [line for _, line in await lab.services.catalog.job_log.read(empty.job_id)]
+    assert [first.action, second.action] == ["submitted", "finished"]
+    assert second.message == "SUCCESS: all 2 images were processed before"
+
+
 async def test_two_codes_at_the_same_moment_make_no_two_digests(lab: Lab) -> None:
     """Each was bound while no job of the other was there, and then both were written, as the same version."""
     binding = await bind(lab.services, registry.get(lab.slug), {})
