@@ -35,6 +35,9 @@ DEFAULT_HOOK = "antenna_orchestration.processing.services:prepare"
 FOUND: Final = "found: "
 """Begins the last line of a preparation that succeeded."""
 
+_NO_TABLES: Final = "none"
+"""Stands for the revision of Dagster's tables in `schema-version` where there are none yet."""
+
 
 def run_hook(hook: str, settings: settings_module.Settings) -> None:
     """Import a hook named `module:function` and call it with the settings. Raises what the hook raises."""
@@ -49,23 +52,35 @@ async def _finished(awaitable: object) -> None:
 
 
 def upgrade_dagster(home: Path, url: str) -> None:
-    """Migrate Dagster's tables after another version was installed; new ones are made by its own processes.
+    """Migrate Dagster's tables after another version was installed, or if an older database was restored.
 
-    Raises `Unavailable`.
+    New ones are made by its own processes. The file `schema-version` keeps the version, and the revision of the tables
+    that it brought them to. Raises `Unavailable`.
     """
     version = importlib.metadata.version("dagster")
     done = home / "schema-version"
-    if done.exists() and done.read_bytes() == version.encode():
+    said = done.read_bytes() if done.exists() else b""
+    revision = _revision(url)
+    if revision is not None and said == f"{version} {revision}".encode():
         return
-    with _connected(url) as connection:
-        has_tables = _has_table(connection, "alembic_version")
-    if has_tables:
+    # Those that were not there at the last start were made by this version.
+    if revision is not None and said != f"{version} {_NO_TABLES}".encode():
         # Slow to import, and rarely needed.
         from dagster import DagsterInstance
 
         with DagsterInstance.get() as instance:
             instance.upgrade()
-    write_private(done, version)
+        revision = _revision(url)
+    write_private(done, f"{version} {revision or _NO_TABLES}")
+
+
+def _revision(url: str) -> str | None:
+    """The revision of Dagster's tables; None where there are none."""
+    with _connected(url) as connection:
+        if not _has_table(connection, "alembic_version"):
+            return None
+        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    return str(row[0]) if row else None
 
 
 def index_checks(url: str) -> None:

@@ -1,5 +1,7 @@
 """What Dagster keeps of partitions outlives a new one, and never shows a deleted one; on a real PostgreSQL."""
 
+from pathlib import Path
+
 import dagster as dg
 import psycopg
 import pytest
@@ -10,6 +12,9 @@ from antenna_orchestration.embedded import prepare, stores
 from antenna_orchestration.embedded.dagster_instance import Instance
 
 pytestmark = pytest.mark.long
+
+BEFORE_DEFAULT_LIMITS = "6b7fb194ff9c"
+"""A revision of Dagster's tables before the newest one: the next one adds a column to `concurrency_limits`."""
 
 JOBS = dg.DynamicPartitionsDefinition(name="jobs")
 
@@ -84,3 +89,34 @@ def test_checks_get_an_index_of_ours_once_their_table_is_there(own_stores: store
         for _ in range(2):
             prepare.index_checks(url)
             assert "antenna_checks_by_asset" in names()
+
+
+def test_older_tables_of_dagster_are_migrated_also_where_this_version_was_here(
+    own_stores: stores.EmbeddedStores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a restored backup of the database alone."""
+    url = own_stores.settings.dagster_pg_url
+    (tmp_path / "dagster.yaml").write_text(
+        "storage: {postgres: {postgres_url: {env: ANTENNA_DAGSTER_PG_URL}}}\ntelemetry: {enabled: false}\n"
+    )
+    monkeypatch.setenv("ANTENNA_DAGSTER_PG_URL", url)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    with psycopg.connect(url.replace("+psycopg2", ""), autocommit=True) as connection:
+
+        def revision() -> str:
+            ((found,),) = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+            return str(found)
+
+        connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+        prepare.upgrade_dagster(tmp_path, url)
+        with dg.DagsterInstance.get():
+            newest = revision()
+        # Made since, by this version: nothing to migrate.
+        connection.execute("UPDATE alembic_version SET version_num = 'kept'")
+        prepare.upgrade_dagster(tmp_path, url)
+        assert revision() == "kept"
+        connection.execute("UPDATE alembic_version SET version_num = %s", [BEFORE_DEFAULT_LIMITS])
+        connection.execute("ALTER TABLE concurrency_limits DROP COLUMN using_default_limit")
+        prepare.upgrade_dagster(tmp_path, url)
+        assert revision() == newest
+        connection.execute("SELECT using_default_limit FROM concurrency_limits")
