@@ -127,6 +127,35 @@ def test_nothing_of_an_interrupted_run_is_left_at_its_end(wanted: settings.Setti
         asyncio.run(services.catalog.now())
 
 
+def test_the_end_waits_for_what_an_act_that_failed_began_on_threads(kept: KeptConnections) -> None:
+    """Whoever then decides about the job decides with nothing of it under way."""
+    let_go = threading.Event()
+    order: list[str] = []
+
+    def write() -> None:
+        assert let_go.wait(PATIENCE)
+        order.append("written")
+
+    async def fail() -> None:
+        asyncio.get_running_loop().run_in_executor(None, write)
+        raise errors.Conflict("something else")
+
+    def end() -> None:
+        kept.end(None)
+        order.append("ended")
+
+    with pytest.raises(errors.Conflict):
+        kept.run(fail)
+    ending = threading.Thread(target=end)
+    ending.start()
+    # Long enough for one that does not wait.
+    ending.join(0.5)
+    assert order == []
+    let_go.set()
+    ending.join(PATIENCE)
+    assert order == ["written", "ended"]
+
+
 def test_a_restarted_server_costs_the_tick_it_interrupts(own_stores: EmbeddedStores, kept: KeptConnections) -> None:
     wanted = own_stores.settings
     for server in ("nats", "redis", "postgres"):

@@ -128,10 +128,10 @@ def test_a_heartbeat_lasts_as_long_as_the_outermost_block(wanted: settings.Setti
 
     with beating(wanted.database_url, "outer-and-inner"):
         with beating(wanted.database_url, "outer-and-inner"):
-            wait_until(lambda: silence() is not None, description="the first heartbeat", timeout=60)
+            wait_until(lambda: silence() is not None, description="the first heartbeat")
         before = silence()
         assert before is not None
-        wait_until(lambda: (silence() or 99) < 4, description="a heartbeat after the inner block", timeout=60)
+        wait_until(lambda: (silence() or 99) < 4, description="a heartbeat after the inner block")
     ask(wanted, lambda services: services.catalog.runs.forget(["outer-and-inner"]))
     assert silence() is None
 

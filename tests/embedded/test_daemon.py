@@ -112,7 +112,7 @@ def test_a_daemon_that_stands_by_says_so_and_can_be_ended(url: str, tmp_path: Pa
             env={**os.environ, "ANTENNA_DAGSTER_PG_URL": url}, cwd=tmp_path, stdout=output, stderr=output,
         )  # fmt: skip
     try:
-        wait_until(lambda: "standing by" in log.read_text(), description="it stands by", timeout=60)
+        wait_until(lambda: "standing by" in log.read_text(), description="it stands by")
         assert "another daemon of this instance is at work" in log.read_text()
     finally:
         process.terminate()

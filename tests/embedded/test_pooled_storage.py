@@ -127,6 +127,19 @@ def test_a_restarted_postgres_goes_unnoticed(own_stores: stores.EmbeddedStores, 
     assert instance.get_runs_count() == 2
 
 
+def test_a_connection_is_asked_after_a_rest_only(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLAlchemy's own ping asks before each statement."""
+    work(instance)
+    dialect = instance.run_storage._engine.dialect  # type: ignore[attr-defined]
+    asks, asked = dialect.do_ping, []
+    monkeypatch.setattr(dialect, "do_ping", lambda connection: asked.append(connection) or asks(connection))
+    for trusted_for, pings in ((1e9, 0), (0.0, 1)):
+        monkeypatch.setattr(pooled_storage, "TRUSTED_FOR", trusted_for)
+        asked.clear()
+        assert instance.get_runs_count() == 1
+        assert len(asked) == pings
+
+
 def test_another_instance_connects_no_more(
     own_stores: stores.EmbeddedStores, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,7 +96,7 @@ class Up:
             },
         )["launchRun"]
         assert launched["__typename"] == "LaunchRunSuccess", launched
-        wait_until(marker.exists, description="the op runs", timeout=60)
+        wait_until(marker.exists, description="the op runs")
         return str(launched["run"]["runId"])
 
 

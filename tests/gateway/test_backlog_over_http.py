@@ -36,7 +36,7 @@ async def test_a_monitor_reads_how_much_waits_for_a_pipeline(
             found: dict[str, Any] = answer.json()
             return found if found["images"] == images else None
 
-        found = await eventually(told, description=f"{images} images at {path}", timeout=20)
+        found = await eventually(told, description=f"{images} images at {path}")
         assert found is not None
         return found
 

@@ -33,7 +33,7 @@ async def all_done(services: Services, job_id: int, images: int) -> None:
         counts = await services.catalog.images.count(job_id)  # type: ignore[arg-type]
         return counts.done + counts.failed == images
 
-    await eventually(done, description=f"{images} images accounted for", timeout=60)
+    await eventually(done, description=f"{images} images accounted for")
 
 
 async def posts(service: ProcessingService, number: int) -> None:
@@ -94,7 +94,7 @@ async def test_from_submission_to_tables(
         return await says_done() == [10]
 
     # With its next heartbeat.
-    await eventually(has_said_it, description="the worker says that it did all ten", timeout=60)
+    await eventually(has_said_it, description="the worker says that it did all ten")
 
     # Its boxes may be sent again, to be classified only.
     assert not service.given
@@ -263,7 +263,7 @@ async def test_leaving_finishes_what_is_posted_and_a_killed_one_is_followed_up(
         # A second process of the same worker waits, and leaves the first one's leases alone.
         second = PushWorker(shared_stores, service.url, project, name="second")
         second.start(**long_leases)
-        await eventually(lambda: said(second, "runs already"), description="a second one that waits", timeout=60)
+        await eventually(lambda: said(second, "runs already"), description="a second one that waits")
         second.signal()
         assert "0 handed back" in await asyncio.to_thread(second.leaves)
         pushing.signal()
@@ -276,7 +276,7 @@ async def test_leaving_finishes_what_is_posted_and_a_killed_one_is_followed_up(
         async def is_gone() -> bool:
             return project not in {name for one in await services.heartbeats.workers() for name in one.projects}
 
-        await eventually(is_gone, description="the worker is no longer shown", timeout=60)
+        await eventually(is_gone, description="the worker is no longer shown")
         service.gate.clear()
         pushing.start(*patiently, **long_leases)
         await holds_a_post(service)

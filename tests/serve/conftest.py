@@ -12,7 +12,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PipelineServic
     """A service with the null pipeline and one that breaks as it is told to."""
     with serving(
         tmp_path_factory.mktemp("serve"), "--pipelines", "null, faulty", "--queue", str(QUEUE),
-        ANTENNA_PIPELINE_PATHS=str(ROOT / "tests/pipelines/faulty.py"), ANTENNA_TASK_TIMEOUT="2",
+        ANTENNA_PIPELINE_PATHS=str(ROOT / "tests/pipelines/faulty.py"), ANTENNA_TASK_TIMEOUT="8",
     ) as started:  # fmt: skip
         started.ready()
         yield started

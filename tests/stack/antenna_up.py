@@ -172,7 +172,7 @@ class RunningStack:
             run = self.runs("process_job", **{"dagster/partition": f"job-{job}"})[0]
             return run if run["status"] in ("SUCCESS", "FAILURE", "CANCELED") else None
 
-        return wait_until(over, description=f"the run of job {job} is over", timeout=60, poll=0.3)
+        return wait_until(over, description=f"the run of job {job} is over", poll=0.3)
 
     def run_of(self, job: int) -> dict[str, Any]:
         """The newest `process_job` run of a job, once it executes; with its `pid`."""
@@ -184,7 +184,7 @@ class RunningStack:
                         return {**run, "pid": int(found[1])}
             return None
 
-        return wait_until(executing, description=f"a run of job {job} executes", timeout=60, poll=0.3)
+        return wait_until(executing, description=f"a run of job {job} executes", poll=0.3)
 
 
 def blank_images(folder: Path, count: int) -> Path:

@@ -125,7 +125,7 @@ def test_one_daemon_works_and_the_other_takes_over(machines: Machines) -> None:
         timeout=120 + SILENT_AFTER, poll=0.5,
     )  # fmt: skip
     go_on()
-    wait_until(lambda: not stopped.is_running(), description="the other one has left", timeout=60, poll=0.2)
+    wait_until(lambda: not stopped.is_running(), description="the other one has left", poll=0.2)
     nothing_is_doubled(machines, jobs)
     assert working(machines) == [first]
 

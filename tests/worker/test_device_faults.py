@@ -190,7 +190,7 @@ async def test_the_device_process_ends_with_its_worker(
         waiting.wait_until(lambda: len(worker.device_pids()) == 2, description="a process for each kind of pipeline")
         devices = worker.device_pids()
         worker.kill()
-    waiting.wait_until(lambda: not any(map(_runs, devices)), description=f"the end of {devices}", timeout=30)
+    waiting.wait_until(lambda: not any(map(_runs, devices)), description=f"the end of {devices}")
 
 
 def _runs(pid: int) -> bool:

@@ -28,7 +28,7 @@ async def test_weights_that_cannot_be_had_fail_no_image(
         async def said() -> bool:
             return "pipeline moth_binary cannot be loaded here" in worker.log
 
-        await eventually(said, description="a line that says so", timeout=60)
+        await eventually(said, description="a line that says so")
         line = next(line for line in worker.log.splitlines() if "cannot be loaded here" in line)
 
         async def told() -> messages.Heartbeat | None:
