@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from dotenv import dotenv_values
@@ -104,17 +104,19 @@ def main_job() -> list[Figure]:
 
 def small_jobs() -> list[Figure]:
     """A burst of 200 jobs of ten images, each of which has a Dagster run; first as many runs that do nothing."""
-    floor, floor_rate = _empty_runs()
+    least = _empty_runs("benchmarks.bare_definitions")
+    floor = _empty_runs("benchmarks.bare_assets")
     with running_stack(ANTENNA_AUTOSCALE="0") as stack, worker_beside(stack) as worker:
         images = blank_images(stack.home.parent / "trap", SMALL)
         stack.wait_for(stack.submit(images, "--pipeline", "null", "--reprocess"))
-        before = _cpu(stack, worker)
+        kept, before = _dagster_bytes(stack.home), _cpu(stack, worker)
         began = time.perf_counter()
         jobs = asyncio.run(_submit(stack, images, SMALL_JOBS))
         submitting = time.perf_counter() - began
         _wait_for(stack, jobs)
         seconds = time.perf_counter() - began
         cpu = _cpu(stack, worker) - before
+        kept = _dagster_bytes(stack.home) - kept
         with catalog_of(stack) as connection:
             rows = connection.execute(
                 "SELECT done, extract(epoch FROM finished_at - created_at) FROM jobs WHERE job_id = ANY(%s)", [jobs]
@@ -124,33 +126,60 @@ def small_jobs() -> list[Figure]:
     took = sorted(float(lasted) for _, lasted in rows)
     per_job = cpu / SMALL_JOBS
     return [
-        Figure("200 runs that do nothing, CPU per run (Dagster's floor)", floor, "s"),
-        Figure("200 runs that do nothing (Dagster's floor)", floor_rate, "runs/s"),
+        *least.figures("200 runs of one empty asset"),
+        *floor.figures("200 runs of as many assets as a job has, empty (Dagster's floor)"),
         Figure("200 jobs of ten, submitting them", submitting, "s"),
         Figure("200 jobs of ten, submit to the last SUCCESS", SMALL_JOBS / seconds, "jobs/s", at_least=3),
         Figure("200 jobs of ten, CPU per job", per_job, "s", at_most=0.6),
-        Figure("200 jobs of ten, CPU per job against the floor", per_job / floor, "", at_most=1.3),
+        Figure("200 jobs of ten, CPU per job against the floor", per_job / floor.cpu, "", at_most=1.3),
+        Figure("200 jobs of ten, Dagster's database per job", kept / SMALL_JOBS / 1000, "kB", at_most=25),
         Figure("200 jobs of ten, submit to SUCCESS, the first", took[0], "s", at_most=4),
         Figure("200 jobs of ten, submit to SUCCESS, the median", took[len(took) // 2], "s"),
     ]
 
 
-def _empty_runs() -> tuple[float, float]:
-    """CPU seconds per run of an empty asset job, all processes of the stack, and runs per second."""
-    with _bare_stack() as home:
+class _Floor(NamedTuple):
+    """What a run that does nothing costs: CPU seconds of the stack's processes, and bytes of Dagster's database."""
+
+    cpu: float
+    per_second: float
+    kept: float
+
+    def figures(self, name: str) -> list[Figure]:
+        return [
+            Figure(f"{name}, CPU per run", self.cpu, "s"),
+            Figure(name, self.per_second, "runs/s"),
+            Figure(f"{name}, Dagster's database per run", self.kept / 1000, "kB"),
+        ]
+
+
+def _empty_runs(definitions_module: str) -> _Floor:
+    """A burst of runs that do nothing."""
+    with _bare_stack(definitions_module) as home:
         (home / "dagster" / "wanted").write_text("1")
         _wait_for_runs(home, 1)
-        before = cpu_seconds(stack_processes(str(home)))
+        kept, before = _dagster_bytes(home), cpu_seconds(stack_processes(str(home)))
         began = time.perf_counter()
         (home / "dagster" / "wanted").write_text(str(SMALL_JOBS + 1))
         _wait_for_runs(home, SMALL_JOBS + 1)
         seconds = time.perf_counter() - began
         cpu = cpu_seconds(stack_processes(str(home))) - before
-    return cpu / SMALL_JOBS, SMALL_JOBS / seconds
+        kept = _dagster_bytes(home) - kept
+    return _Floor(cpu / SMALL_JOBS, SMALL_JOBS / seconds, kept / SMALL_JOBS)
+
+
+def _dagster_bytes(home: Path) -> int:
+    """Bytes of the tables of Dagster's database, with their indexes."""
+    with _dagsters_database(home) as connection:
+        row = connection.execute(
+            "SELECT sum(pg_total_relation_size(oid)) FROM pg_class "
+            "WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
+        ).fetchone()
+    return int(row[0]) if row else 0
 
 
 @contextlib.contextmanager
-def _bare_stack() -> Iterator[Path]:
+def _bare_stack(definitions_module: str = "benchmarks.bare_definitions") -> Iterator[Path]:
     """A stack of which only Dagster's part works: see `bare_definitions`; yields its home."""
     with tempfile.TemporaryDirectory(prefix="antenna bench ") as folder:
         Path(folder).chmod(0o755)
@@ -161,16 +190,20 @@ def _bare_stack() -> Iterator[Path]:
         wanted = settings_module.load(home=home, lake_uri=str(home / "lake"), ui_port=0, gateway_port=0, **blank)
         # Its code server imports this folder.
         os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
-        front = stack_module.start_background(wanted, definitions_module="benchmarks.bare_definitions")
+        front = stack_module.start_background(wanted, definitions_module=definitions_module)
         try:
             yield home
         finally:
             front.stop()
 
 
+def _dagsters_database(home: Path) -> psycopg.Connection[tuple[Any, ...]]:
+    url = dotenv_values(home / "env")["ANTENNA_DAGSTER_PG_URL"] or ""
+    return psycopg.connect(url.replace("+psycopg2", ""), autocommit=True)
+
+
 def _wait_for_runs(home: Path, count: int) -> None:
-    url = (dotenv_values(home / "env")["ANTENNA_DAGSTER_PG_URL"] or "").replace("+psycopg2", "")
-    with psycopg.connect(url, autocommit=True) as connection:
+    with _dagsters_database(home) as connection:
 
         def are_over() -> bool:
             row = connection.execute("SELECT count(*) FROM runs WHERE status = 'SUCCESS'").fetchone()
