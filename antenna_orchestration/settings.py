@@ -477,6 +477,11 @@ class Settings(BaseSettings):
         return self.lake_uri or str(self.home / "lake")
 
     @property
+    def lake_is_in_home(self) -> bool:
+        """Whether the lake is there if the home is: it is neither in a bucket nor on a disk of its own."""
+        return "://" not in self.lake and Path(self.lake).expanduser().resolve().is_relative_to(self.home.resolve())
+
+    @property
     def worker_queue_url(self) -> str:
         """The NATS URL that a worker connects with."""
         return self.worker_nats_url or self.nats_url

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import dagster as dg
 
@@ -26,6 +26,8 @@ from antenna_orchestration.processing.retrying import retry_forever
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.resources.interruptible import Reports
 
+T = TypeVar("T")
+
 
 @dg.asset(partitions_def=processing_jobs, group_name=GROUP, **of_table("manifest"))
 def manifest(context: dg.AssetExecutionContext, run_session: RunSession) -> dg.MaterializeResult[Any]:
@@ -38,7 +40,7 @@ def manifest(context: dg.AssetExecutionContext, run_session: RunSession) -> dg.M
 async def _write_manifest(services: Services, job: Job, _: Reports) -> dict[str, Any]:
     """Write the manifest unless the job is over; its metadata."""
     if not job.status.is_terminal:
-        await retry_forever("writing the manifest", lambda: finish.write_manifest(services, job))
+        await _until_stored(services, job, "writing the manifest", lambda: finish.write_manifest(services, job))
     return {
         **await _shown(services, "manifest", job),
         "project": job.project,
@@ -164,16 +166,27 @@ async def _collect(
         await retry_forever("publishing", lambda: publish.publish(services, job.job_id))
     while not job.status.is_terminal:
         await collect.collect(services, job, observer=observer, others_wait=others_wait)
-        written = await retry_forever("writing the tables", lambda: finish.write_final_tables(services, job))
+        written = await _until_stored(
+            services, job, "writing the tables", lambda: finish.write_final_tables(services, job)
+        )
         if not written.lost_parts:
             break
     counts = await services.catalog.images.count(job.job_id)
     teller.tell_end(counts)
-    return await retry_forever("describing the tables", lambda: _describe(services, job, counts))
+    return await _until_stored(services, job, "reading the tables", lambda: _describe(services, job, counts))
 
 
 async def _finish(services: Services, job: Job, _: Reports) -> JobStatus:
-    return await retry_forever("finishing the job", lambda: finish.finish_job(services, job))
+    return await _until_stored(services, job, "finishing the job", lambda: finish.finish_job(services, job))
+
+
+async def _until_stored(services: Services, job: Job, what: str, act: Callable[[], Awaitable[T]]) -> T:
+    """Act until the stores take it; the job's log says what it waits for."""
+
+    async def tell(why: str) -> None:
+        await services.catalog.job_log.add(job.job_id, "store", f"The job waits: {why}", level="WARNING")
+
+    return await retry_forever(what, act, tell=tell)
 
 
 def _every_image_accounted_for(collected: _Collected) -> dg.AssetCheckResult:

@@ -69,6 +69,12 @@ class Catalog:
         assert row is not None
         return in_utc(row["now"])
 
+    async def lake_mark(self) -> str:
+        """What its lake is marked with, which no other catalog has."""
+        row = await self.database.row("lake_mark")
+        assert row is not None
+        return str(row["mark"])
+
 
 @asynccontextmanager
 async def opened(database_url: str, *, max_connections: int = 4) -> AsyncIterator[Catalog]:

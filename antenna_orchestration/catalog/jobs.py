@@ -496,6 +496,15 @@ class Jobs:
                 raise errors.Conflict("tables are being merged already")
             yield
 
+    async def highest(self) -> int:
+        """The highest number that was given to a job, deleted ones among them; 0 if none was."""
+        row = await self._database.row("highest_job")
+        return int(row["job"]) if row else 0
+
+    async def number_after(self, job_id: JobId) -> None:
+        """Number new jobs after this one at the earliest."""
+        await self._database.rows("number_jobs_after", job=job_id)
+
     async def is_deriving(self, whose: str) -> bool:
         """Whether a process holds the `derivation_lock` of a job or project."""
         async with self._database.transaction() as connection:

@@ -76,11 +76,18 @@ class Folder:
     Every failure of the store raises `Unavailable`; pyarrow's errors about a file's content pass.
     """
 
-    def __init__(self, uri: str, *, storage_options: dict[str, Any] | None = None, what: str = "") -> None:
-        """`what` stands before the URI in error messages."""
+    def __init__(
+        self, uri: str, *, storage_options: dict[str, Any] | None = None, what: str = "", mark: str = ""
+    ) -> None:
+        """`what` stands before the URI in error messages.
+
+        `mark` is a file that is there as long as the folder's disk is mounted, by its path: while it is missing,
+        writing and removing raise `Unavailable`, and whoever misses a file may ask (`check_mounted`).
+        """
         # In an env file no shell replaces the `~` of a home folder.
         self.uri = uri.rstrip("/") if "://" in uri else str(Path(uri).expanduser().absolute())
         self._shown = f"{what} {uri.rstrip('/')}" if what else self.uri
+        self._mark = mark
         self._fs, self._root = fsspec.core.url_to_fs(self.uri, **(storage_options or {}))
         self._is_local = isinstance(self._fs, fsspec.implementations.local.LocalFileSystem)
         # Other stores raise errors of their own libraries: botocore's are no OSError, and s3fs lets them pass.
@@ -90,6 +97,16 @@ class Folder:
     def remote(self) -> Any:
         """The fsspec file system of a folder that is not on a local disk, for readers that take one; else None."""
         return None if self._is_local else self._fs
+
+    def check_mounted(self) -> None:
+        """Raise `Unavailable` if the mark is gone: what lies here then is what is below the mount point."""
+        if self._mark:
+            try:
+                Path(self._mark).stat()
+            except OSError as error:
+                raise errors.LakeUnavailable(
+                    f"{self._shown}: {self._mark}: {error.strerror}: is it mounted?"
+                ) from error
 
     # Listing
 
@@ -175,6 +192,7 @@ class Folder:
 
         On a local disk its content is synced; `sync` makes its name durable, too.
         """
+        self.check_mounted()
         try:
             if self._is_local:
                 self._write_local(Path(self._full(path)), fill)
@@ -191,6 +209,7 @@ class Folder:
     @contextmanager
     def writing(self, path: str) -> Iterator[IO[bytes]]:
         """A new file to stream to; an error leaves it incomplete."""
+        self.check_mounted()
         with self._reaching():
             if self._is_local:
                 Path(self._full(path)).parent.mkdir(parents=True, exist_ok=True)
@@ -214,12 +233,14 @@ class Folder:
 
     def remove(self, paths: Iterable[str]) -> None:
         """Delete files; idempotent."""
+        self.check_mounted()
         for path in paths:
             with self._reaching(), suppress(FileNotFoundError):
                 self._fs.rm_file(self._full(path))
 
     def remove_folder(self, path: str) -> None:
         """Delete a folder with all that it holds. Raises `Missing`."""
+        self.check_mounted()
         full = self._full(path)
         with self._reaching():
             self._fs.invalidate_cache()

@@ -17,6 +17,9 @@ SEASON_TABLES: Final = ("nights", "counts")
 
 REPORT: Final = "report.html"
 
+MARK: Final = ".antenna.json"
+"""The file that says which catalog the lake belongs to. Hidden, so that readers and backups leave it out."""
+
 PARTS: Final = "_parts"
 """Folder of all parts. pandas, DuckDB and Polars do not read a folder with a leading underscore as a table."""
 

@@ -61,12 +61,19 @@ class Lake:
     """
 
     def __init__(
-        self, uri: str, *, storage_options: dict[str, Any] | None = None, max_file_bytes: int = MAX_FILE_BYTES
+        self,
+        uri: str,
+        *,
+        storage_options: dict[str, Any] | None = None,
+        max_file_bytes: int = MAX_FILE_BYTES,
+        mark: str = "",
     ) -> None:
+        """`mark` as for `Folder`."""
         self.uri = uri.rstrip("/")
         self._max_file_bytes = max_file_bytes
         self._storage_options = storage_options
-        self._folder = Folder(uri, storage_options=storage_options, what="lake")
+        self._mark = mark
+        self._folder = Folder(uri, storage_options=storage_options, what="lake", mark=mark)
 
     # Paths
 
@@ -202,9 +209,14 @@ class Lake:
         """Delete the files of a table's other generations; for tables that each generation writes as a whole."""
         self._folder.remove(path for path in self._files(name, job) if _generation(path) not in (None, generation))
 
-    def drop_generations(self, name: str, job: JobId, generations: Collection[int]) -> None:
-        """Delete the files that these generations have in a job's table."""
-        self._folder.remove(path for path in self._files(name, job) if _generation(path) in generations)
+    def drop_generations(
+        self, name: str, job: JobId, generations: Collection[int], *, after: Generation | None = None
+    ) -> None:
+        """Delete the files that these generations have in a job's table, and those of generations after that one."""
+        for path in self._files(name, job):
+            generation = _generation(path)
+            if generation in generations or (after is not None and generation is not None and generation > after):
+                self._folder.remove([path])
 
     def batches(
         self, name: str, job: JobId, columns: list[str] | None = None, *, without: Collection[int] = ()
@@ -290,7 +302,7 @@ class Lake:
 
     def below(self, path: str) -> Lake:
         """A lake of its own in a folder of this one."""
-        return Lake(f"{self.uri}/{path}", storage_options=self._storage_options)
+        return Lake(f"{self.uri}/{path}", storage_options=self._storage_options, mark=self._mark)
 
     def read_bytes(self, path: str) -> bytes:
         """One small file below the root. Raises `Missing`."""
@@ -415,10 +427,11 @@ class Lake:
     # Files
 
     def _content(self, path: str, read: Callable[[str], bytes]) -> bytes | None:
-        """What `read` returns for a file; None if the file does not exist."""
+        """What `read` returns for a file; None if the file does not exist. Raises `Unavailable` with the whole lake."""
         try:
             return read(path)
         except Missing:
+            self._folder.check_mounted()
             logger.warning("%s/%s is gone", self.uri, path)
             return None
 

@@ -209,7 +209,9 @@ class Collector:
                     raise NothingToCollect
                 if received:
                     self._quiet_since, self._gives_way = time.monotonic(), False
-                    await retrying.retry_forever("committing results", partial(self._commit, batch))
+                    await retrying.retry_forever(
+                        "committing results", partial(self._commit, batch), tell=self._job_log.tell_store
+                    )
                     await feed.acknowledge(received)
                     ahead.committed(received)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from antenna_orchestration.processing import lake_watch
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.settings import Settings
 
@@ -73,14 +74,20 @@ class DiskSpace:
 
 async def look(services: Services) -> DiskSpace:
     """Look at the disks, and store and remove one message in each stream. Raises `Unavailable`."""
-    disks, refusing = await asyncio.gather(asyncio.to_thread(disks_of, services.settings), services.refusing_streams())
+    # A drive that does not answer would keep the thread that looks at it.
+    lake = await lake_watch.answers(services)
+    disks, refusing = await asyncio.gather(
+        asyncio.to_thread(disks_of, services.settings, lake=lake), services.refusing_streams()
+    )
     return DiskSpace(disks=tuple(disks), refusing=tuple(refusing))
 
 
-def disks_of(settings: Settings) -> list[Disk]:
-    """The disks of this machine that the deployment writes to, each once."""
+def disks_of(settings: Settings, *, lake: bool = True) -> list[Disk]:
+    """The disks of this machine that the deployment writes to, each once; without the `lake`'s if so said."""
     found: dict[int, Disk] = {}
     for name, folder in _places(settings):
+        if name == "lake" and not lake:
+            continue
         try:
             device, usage = folder.stat().st_dev, shutil.disk_usage(folder)
         except OSError:

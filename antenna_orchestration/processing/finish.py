@@ -175,7 +175,7 @@ async def _write_further(
     An attempt before this one may have had rows, in a part that was lost since.
     """
     stale = earlier if parts else (*earlier, job.generation)
-    await asyncio.to_thread(services.lake.drop_generations, name, job.job_id, stale)
+    await asyncio.to_thread(services.lake.drop_generations, name, job.job_id, stale, after=job.generation)
     if parts:
         rows = _rows_of_parts(services, name, job, parts)
         await asyncio.to_thread(services.lake.write_table, name, job.job_id, job.generation, rows)
@@ -187,9 +187,10 @@ async def _write_rows(
     """Write this generation's files of a table from the parts; returns the rows of all generations together.
 
     Files of an earlier generation that never became final, because it was canceled after they were written, are
-    deleted: the parts from which they were made are among these.
+    deleted: the parts from which they were made are among these. So are those of a later one, which a catalog wrote
+    that was replaced by an older copy of it.
     """
-    await asyncio.to_thread(services.lake.drop_generations, name, job.job_id, earlier)
+    await asyncio.to_thread(services.lake.drop_generations, name, job.job_id, earlier, after=job.generation)
     # A later generation adds files of its own. There is always one file, even if empty, so that the table exists.
     if parts or not await asyncio.to_thread(services.lake.has_table, name, job.job_id):
         await asyncio.to_thread(

@@ -28,6 +28,7 @@ from antenna_orchestration.processing import (
     disk_space,
     finish,
     lake_leftovers,
+    lake_watch,
     scale,
     served_here,
 )
@@ -246,6 +247,8 @@ async def _leftovers(services: Services, result: CheckResult, dry_run: bool) -> 
     # As for `_sources`: deriving tables anew has many imports.
     from antenna_orchestration.processing import delete
 
+    # Before what looks into it on threads that others need: it may never answer.
+    await lake_watch.check(services)
     swept = await delete.complete(services, dry_run=dry_run)
     result.checked += len(swept.cleared) + len(swept.failed)
     result.fixed += len(swept.cleared)
@@ -314,6 +317,16 @@ async def _clocks(services: Services, result: CheckResult, dry_run: bool) -> Non
             result.details.append(f"the clock of {whose} is {abs(ahead):.0f} s {'ahead' if ahead > 0 else 'behind'}")
 
 
+async def _lake(services: Services, result: CheckResult, dry_run: bool) -> None:
+    """Report a lake that is not mounted, takes no files, or does not answer: whatever is to be stored there waits."""
+    result.checked = 1
+    try:
+        await lake_watch.check(services)
+    except errors.Unavailable as error:
+        result.unfixable = 1
+        result.details.append(f"{error}; results wait on the queue meanwhile")
+
+
 async def _disk_space(services: Services, result: CheckResult, dry_run: bool) -> None:
     """Report disks without room, and a queue that stores nothing."""
     found = await disk_space.look(services)
@@ -362,6 +375,7 @@ _ROUNDS: Final[dict[str, Round]] = {
     "workers": _workers,
     "runs": _runs,
     "clocks": _clocks,
+    "lake": _lake,
     "disk_space": _disk_space,
     "pipelines": _pipelines,
     "sources": _sources,
@@ -371,5 +385,7 @@ _ROUNDS: Final[dict[str, Round]] = {
 CHECKS: Final = {name: inspect.cleandoc(run.__doc__ or "") for name, run in _ROUNDS.items()}
 """All checks in their order, and what each does."""
 
-WATCHED: Final = ("queue", "running_jobs", "workers", "runs", "clocks", "disk_space", "pipelines", "sources", "alerts")
+WATCHED: Final = (
+    "queue", "running_jobs", "workers", "runs", "clocks", "lake", "disk_space", "pipelines", "sources", "alerts",
+)  # fmt: skip
 """The checks that cost little and only look."""

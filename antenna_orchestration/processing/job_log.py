@@ -96,6 +96,10 @@ class JobLog:
             self._told_unreachable = True
             await self._milestone("unreachable", f"Some images are tried again: {unreachable}", level="WARNING")
 
+    async def tell_store(self, why: str) -> None:
+        """Log that a store does not take what was collected, or does not answer."""
+        await self._milestone("store", f"The job waits: {why}", level="WARNING")
+
     def _one_is_about_to_start(self, workers: Sequence[Heartbeat]) -> bool:
         """Whether the autoscaler starts a worker for the job, and has had too little time to do so."""
         settings, pipeline = self._services.settings, self._job.pipeline

@@ -6,6 +6,7 @@ The pauses do not grow: a client that reconnects limits its own attempts, and an
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -24,13 +25,27 @@ SHORT_PAUSE: Final = 0.25
 """The same where a caller waits for the answer."""
 
 
-async def retry_forever(what: str, act: Callable[[], Awaitable[T]]) -> T:
-    """Try until the stores answer, however long that takes; `what` names the act in the log."""
+TOLD_AFTER: Final = 30.0
+"""Seconds after which people are told what an act waits for."""
+
+
+async def retry_forever(
+    what: str, act: Callable[[], Awaitable[T]], *, tell: Callable[[str], Awaitable[None]] | None = None
+) -> T:
+    """Try until the stores answer, however long that takes; `what` names the act in the log.
+
+    `tell` is told once, after half a minute, what it waits for; it may be among what does not answer.
+    """
+    began = time.monotonic()
     while True:
         try:
             return await act()
         except errors.Unavailable as error:
             logger.warning("%s waits: %s", what, error)
+            if tell and time.monotonic() - began >= TOLD_AFTER:
+                with contextlib.suppress(errors.Unavailable):
+                    await tell(f"{what}: {error}")
+                    tell = None
             await asyncio.sleep(PAUSE)
 
 

@@ -14,12 +14,14 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from antenna_orchestration import errors
 from antenna_orchestration import settings as settings_module
 from antenna_orchestration.catalog import catalog as catalog_module
 from antenna_orchestration.catalog.catalog import Catalog
+from antenna_orchestration.lake import paths
 
 if TYPE_CHECKING:
     from antenna_orchestration.domain.ids import JobRun
@@ -49,13 +51,15 @@ class _MadeAtFirstUse:
         from antenna_orchestration.lake.folder import storage_options
         from antenna_orchestration.lake.store import Lake
 
-        return Lake(self._settings.lake, storage_options=storage_options(self._settings))
+        lake = self._settings.lake
+        return Lake(lake, storage_options=storage_options(self._settings), mark=_mark_of(self._settings))
 
     @cached_property
     def lake_folder(self) -> Folder:
         from antenna_orchestration.lake.folder import Folder, storage_options
 
-        return Folder(self._settings.lake, storage_options=storage_options(self._settings), what="lake")
+        options = storage_options(self._settings)
+        return Folder(self._settings.lake, storage_options=options, what="lake", mark=_mark_of(self._settings))
 
     async def __aenter__(self) -> _MadeAtFirstUse:
         return self
@@ -63,6 +67,13 @@ class _MadeAtFirstUse:
     async def __aexit__(self, *failure: object) -> None:
         if "live" in vars(self):
             await self.live.__aexit__(*failure)
+
+
+def _mark_of(settings: settings_module.Settings) -> str:
+    """The path of the mark of a lake on a disk of its own, which may not be mounted; empty for other lakes."""
+    if "://" in settings.lake or settings.lake_is_in_home:
+        return ""
+    return str(Path(settings.lake).expanduser().absolute() / paths.MARK)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,12 +223,17 @@ async def joined_by_queue(records: Records) -> AsyncIterator[Services]:
 
 
 async def prepare(settings: settings_module.Settings) -> None:
-    """Make an empty deployment ready, or bring one up to date: migrations, streams and buckets; idempotent."""
+    """Make an empty deployment ready, or bring one up to date: migrations, the lake's mark, streams and buckets.
+
+    Idempotent. Raises as `opened` and `lake_mark.claim` do.
+    """
     # Alembic and SQLAlchemy take longer to import than everything else here together, and few processes migrate.
     from antenna_orchestration.catalog.migrate import migrate
+    from antenna_orchestration.processing import lake_mark
 
     settings.require("nats_url", "redis_url", "database_url")
     migrate(settings.database_url)
     async with opened(settings) as services:
+        await lake_mark.claim(services)
         await services.ensure_streams(update=True)
         await services.live.check()

@@ -15,6 +15,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.catalog import backup as catalog_backup
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.embedded.stores import EmbeddedStores, embedded_stores
+from antenna_orchestration.lake import paths
 from antenna_orchestration.processing import backup, cancel, collect, finish, publish, reconcile, retry, watched_sources
 from antenna_orchestration.processing.services import Services, opened, prepare
 from tests.homes import temporary_folder
@@ -166,7 +167,7 @@ async def test_a_restore_that_is_refused_changes_nothing(
         with pytest.raises(errors.InvalidInput):
             await backup.restore(empty, str(copy))
         assert await catalog_backup.version_and_use(empty.settings.database_url) == (mark["catalog_version"], None)
-        assert not [path for path in Path(empty.settings.lake).rglob("*") if path.is_file()]
+        assert [path.name for path in Path(empty.settings.lake).rglob("*") if path.is_file()] == [paths.MARK]
     rows.write_bytes(whole)
 
     (Path(empty.settings.lake) / "captures").mkdir(parents=True, exist_ok=True)
@@ -189,4 +190,6 @@ def test_every_table_is_in_the_backup(shared_stores: EmbeddedStores) -> None:
     under_way |= {"alerts", "alert_messages", "alert_targets", "alert_rounds"}
     # A trigger counts the files of sources that are restored.
     under_way.add("source_counts")
+    # What is restored is another catalog, with a lake of its own.
+    under_way.add("lake_mark")
     assert found == {*catalog_backup.TABLES, "alembic_version", *under_way}

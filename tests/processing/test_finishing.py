@@ -131,3 +131,17 @@ async def test_publishing_makes_streams_that_are_gone(own_services: Services, pr
         await js.delete_stream(stream)
     await publish.publish(own_services, job.job_id)
     assert (job.job_id, 1) in await own_services.announcements.read()
+
+
+async def test_rows_of_a_catalog_that_was_replaced_by_an_older_copy_go(services: Services, project: str) -> None:
+    """It had retried the job, and the lake is newer than the copy: each image then had its rows twice."""
+    async with hands(services) as worker:
+        job = await partly_done(services, worker, project)
+        await worker.report(await worker.lease(job, REST))
+    await collected(services, job)
+    await finish.write_final_tables(services, job)
+    folder = Path(services.lake.table("detections", job.job_id))
+    (of_then,) = folder.glob("part-g1-*.parquet")
+    shutil.copy(of_then, folder / of_then.name.replace("g1", "g2"))
+    await finish.write_final_tables(services, job)
+    rows(services, job, DONE + REST)

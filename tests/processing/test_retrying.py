@@ -34,6 +34,19 @@ async def test_an_act_is_retried_until_the_store_answers() -> None:
     assert store.attempts == 4
 
 
+async def test_people_are_told_once_what_an_act_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrying, "TOLD_AFTER", 0.0)
+    told: list[str] = []
+
+    async def tell(why: str) -> None:
+        told.append(why)
+        if len(told) == 1:
+            raise errors.Unavailable("the catalog is away, too")
+
+    await retrying.retry_forever("writing", Store(answers_at=5).ask, tell=tell)
+    assert told == ["writing: away"] * 2
+
+
 async def test_before_the_deadline_an_act_is_retried() -> None:
     store = Store(answers_at=3)
     assert await retrying.retry_until(time.monotonic() + 60, store.ask) == "answer"
