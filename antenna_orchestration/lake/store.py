@@ -449,9 +449,12 @@ class Lake:
         return tail
 
     def _files(self, name: str, job: JobId) -> list[str]:
-        """The paths of the Parquet files of a job's table."""
+        """The paths of the Parquet files of a job's table. Raises `Unavailable` with the whole lake."""
         folder = paths.table(name, job)
-        return [f"{folder}/{file}" for file in self._folder.names(folder) if file.endswith(".parquet")]
+        names = self._folder.names(folder)
+        if not names:
+            self._folder.check_mounted()
+        return [f"{folder}/{file}" for file in names if file.endswith(".parquet")]
 
     def _batches(
         self, name: str, job: JobId, columns: list[str] | None, batch_size: int, without: Collection[int] = ()

@@ -76,6 +76,8 @@ async def test_a_job_waits_for_a_lake_that_is_not_mounted(
             await finish.write_final_tables(prepared, job)
         with pytest.raises(errors.LakeUnavailable, match="is it mounted"):
             await delete.delete(prepared, ended.job_id, by="test")
+        with pytest.raises(errors.LakeUnavailable, match="is it mounted"):
+            prepared.lake.count_rows("detections", ended.job_id)
         await lake_leftovers.clear(prepared)
         with pytest.raises(errors.LakeUnavailable, match=r"is empty, and the catalog has jobs: is it mounted\?"):
             await prepare(apart)
