@@ -103,6 +103,11 @@ async def watch(services: Services) -> HealthReport:
     return await _run(services, WATCHED, dry_run=True)
 
 
+def unanswered(error: errors.Unavailable) -> HealthReport:
+    """What is to be said while a server does not answer, so that nothing can be looked at: the check `queue` fails."""
+    return HealthReport(results=[CheckResult("queue", checked=1, unfixable=1, details=[f"a server is away: {error}"])])
+
+
 async def clear_leftovers(services: Services) -> CheckResult:
     """Clear what jobs that are over left behind; the check `leftovers` alone."""
     return (await _run(services, ["leftovers"], dry_run=False)).results[0]

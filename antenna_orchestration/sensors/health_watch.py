@@ -50,7 +50,7 @@ class _Memory:
     "its verdict changes, and clears what jobs that are over left behind. Alerts hang on these asset "
     "checks.",
 )
-def health_watch(context: dg.SensorEvaluationContext, stores: Stores) -> dg.SensorResult | dg.SkipReason:
+def health_watch(context: dg.SensorEvaluationContext, stores: Stores) -> dg.SensorResult:
     """Report health checks that began to fail or pass, and clear what jobs that are over left behind."""
     memory = _Memory(**json.loads(context.cursor or "{}"))
     is_due = _is_due(memory)
@@ -68,7 +68,7 @@ def health_watch(context: dg.SensorEvaluationContext, stores: Stores) -> dg.Sens
     try:
         report, cleared = stores.in_tick(look)
     except errors.Unavailable as error:
-        return dg.SkipReason(f"a server does not answer: {error}")
+        report, cleared = health.unanswered(error), None
     _look_at_clock(memory, report)
     now = time.time()
     if cleared:

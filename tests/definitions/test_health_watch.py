@@ -70,6 +70,23 @@ def test_a_clock_that_jumps_fails_a_check(wanted: settings.Settings) -> None:
         assert json.loads(cursor)["jump"] == "the clock of this machine jumped 7200 s forward"
 
 
+@pytest.mark.usefixtures("wanted")
+def test_a_server_that_does_not_answer_fails_a_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sensor skipped then, and all checks stayed green."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        told, cursor = watched(instance, None)
+        assert told["queue"] is True
+        with monkeypatch.context() as away:
+            away.setenv("ANTENNA_NATS_URL", "nats://127.0.0.1:1")
+            settings.get.cache_clear()
+            told, cursor = watched(instance, cursor)
+            assert told == {}
+            told, cursor = watched(instance, later(cursor, seconds=31))
+            assert told == {"queue": False}
+        settings.get.cache_clear()
+        assert watched(instance, cursor)[0]["queue"] is True
+
+
 @pytest.mark.long
 def test_a_missing_stream_is_found_and_made_again(wanted: settings.Settings) -> None:
     async def look() -> None:
