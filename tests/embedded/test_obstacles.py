@@ -20,6 +20,7 @@ from antenna_orchestration.embedded import environment, processes, restarting, s
 from antenna_orchestration.embedded.children import Children
 from antenna_orchestration.embedded.events import Event
 from antenna_orchestration.embedded.home import Home
+from tests import small_disks
 from tests.embedded.tiny_stack import Up, gone, up
 from tests.homes import temporary_folder
 from tests.waiting import eventually
@@ -135,6 +136,21 @@ def test_a_stranger_that_passes_leaves_the_port_to_us(obstructed_home: Path) -> 
         running.until("started", "redis")
         assert running.status.ports == before
         stopped(running)
+
+
+def test_up_goes_on_where_no_dotenv_can_be_made(template: Path) -> None:
+    """A volume for the home alone, in a folder that only root may write to."""
+    with (
+        temporary_folder() as folder,
+        small_disks.small_disk(folder / "project", megabytes=1) as project,
+        small_disks.small_disk(project / ".antenna", megabytes=500) as home,
+    ):
+        stores.copy_template(Home(template), Home(home))
+        subprocess.run(["mount", "-o", "remount,ro", project], check=True)
+        with up(home, "--stores-only") as running:
+            assert f"{project}/.env cannot be made (Read-only file system)" in running.until("problem").text
+            running.until("ready")
+            stopped(running)
 
 
 def write_answer(home: Path) -> None:
