@@ -177,7 +177,10 @@ class ImageForbidden(ImageError):
 
 
 class FolderMissing(ImageForbidden):
-    """The image's folder does not exist here: not mounted, unless the image was submitted on this very host."""
+    """The image's folder does not exist here: not mounted, unless the image was submitted on this very host.
+
+    Of a disk that is plainly not mounted here the loader says `ImageForbidden`.
+    """
 
 
 class InternalError(AntennaError):

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from antenna_orchestration import errors, server_urls
 from antenna_orchestration import settings as settings_module
+from antenna_orchestration.embedded.events import Report
 from antenna_orchestration.embedded.home import Home, write_private
 
 
@@ -86,8 +87,16 @@ def with_compiled_modules(variables: Mapping[str, str]) -> dict[str, str]:
     return {"PYTHONPYCACHEPREFIX": str(cache), **kept}
 
 
-def link_dotenv(home: Home) -> None:
-    """Let `dagster`, which reads `.env` in the working directory, find the stack beside its project."""
+def link_dotenv(home: Home, *, report: Report) -> None:
+    """Let `dagster`, which reads `.env` in the working directory, find the stack beside its project.
+
+    A folder that nobody may write to only costs that, and `report` is told.
+    """
     link = home.path.parent / ".env"
     if home.path.name == ".antenna" and not link.exists() and not link.is_symlink():
-        link.symlink_to(Path(home.path.name) / home.env_file.name)
+        try:
+            link.symlink_to(Path(home.path.name) / home.env_file.name)
+        except OSError as error:
+            report(
+                f'{link} cannot be made ({error.strerror}): `dagster` commands need `eval "$(antenna env)"` before them'
+            )

@@ -45,6 +45,9 @@ _NEW_CLUSTER = 150 * 10**6
 _UNPRIVILEGED = ("nobody", "daemon", "bin")
 _URL_OPTIONS = "connect_timeout=5&keepalives=1&keepalives_idle=30&keepalives_interval=10&keepalives_count=3"
 
+# psycopg knows no SQLSTATE (57P03) of a connection that was refused; the texts are English by `lc_messages`.
+_RECOVERING = re.compile("the database system is (starting up|not yet accepting connections|in recovery mode)")
+
 # Small and quiet: no helper processes that one machine does not need (I/O workers, replication), no sockets in folders.
 _CONFIGURATION = """\
 # Written at each start.
@@ -186,6 +189,11 @@ class PostgresServer:
         try:
             return psycopg.connect(self.admin_url, autocommit=True)
         except psycopg.OperationalError as error:
+            if _RECOVERING.search(str(error)):
+                raise servers.Recovering(
+                    "PostgreSQL replays its log after a crash: this may take many minutes, and begins again if it is "
+                    "stopped"
+                ) from error
             reason = str(error).strip().splitlines()[-1]
             raise errors.Unavailable(f"PostgreSQL does not answer on port {self.port}: {reason}") from error
 

@@ -14,6 +14,7 @@ import inspect
 import os
 import sys
 import traceback
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -97,32 +98,44 @@ def index_checks(url: str) -> None:
             )
 
 
-def end_lost_runs(settings: settings_module.Settings) -> list[str]:
-    """End the runs in Dagster whose processes cannot be alive; returns their ids.
+@dataclass(frozen=True)
+class EarlierRuns:
+    """The runs in Dagster that were under way when the last stack ended."""
+
+    ended: list[str] = field(default_factory=list)
+    """The ids of those that were ended."""
+    going_on: set[str] = field(default_factory=set)
+    """The starts of workers whose runs go on."""
+
+
+def end_lost_runs(settings: settings_module.Settings) -> EarlierRuns:
+    """End the runs in Dagster whose processes cannot be alive.
 
     Call before the code server and the daemon have started any: all runs of our code location then belong to an earlier
-    stack, whose processes are gone. A run of `dagster job execute` may be alive, and one of another host, too: the
-    sensor `lost_runs` watches them.
+    stack, whose processes are gone. Those that are Slurm jobs are not: they run on other nodes, or wait in its queue.
+    A run of `dagster job execute` may be alive, and one of another host, too. The sensor `lost_runs` watches them all.
     """
-    url = settings.dagster_pg_url
+    url, found = settings.dagster_pg_url, EarlierRuns()
     if not _has_held_runs(url):
-        return []
+        return found
     # Slow to import, and rarely needed.
     import dagster as dg
 
     from antenna_orchestration.resources import run_states
 
     is_bundled = _is_bundled(settings)
-    ended = []
     with dg.DagsterInstance.get() as instance:
         for run in instance.get_runs(dg.RunsFilter(statuses=list(run_states.HELD))):
             origin = run.remote_job_origin
             # Somebody else's database may hold the runs of a location elsewhere that has our name.
             is_of_this_stack = is_bundled and origin is not None and origin.location_name == run_tags.LOCATION
-            if is_of_this_stack or kernel.is_gone(run.tags.get(run_tags.PROCESS, "")):
+            is_on_slurm = run_tags.SLURM_JOB in run.tags
+            if (is_of_this_stack and not is_on_slurm) or kernel.is_gone(run.tags.get(run_tags.PROCESS, "")):
                 run_states.end(instance, run, "its process ended with an earlier `antenna up`")
-                ended.append(run.run_id)
-    return ended
+                found.ended.append(run.run_id)
+            elif start := run.tags.get(run_tags.START):
+                found.going_on.add(start)
+    return found
 
 
 def _is_bundled(settings: settings_module.Settings) -> bool:
@@ -151,7 +164,7 @@ def _has_table(connection: psycopg.Connection[tuple[object, ...]], name: str) ->
     return bool(row and row[0])
 
 
-async def settle_jobs(settings: settings_module.Settings, ended: list[str]) -> tuple[int, int]:
+async def settle_jobs(settings: settings_module.Settings, runs: EarlierRuns) -> tuple[int, int]:
     """Delete the heartbeats of ended runs, and what jobs that are over left on the queue, in Redis and in the lake.
 
     Workers would do such tasks again: NATS' files may be older than the catalog. Returns how many leftovers there were,
@@ -165,9 +178,9 @@ async def settle_jobs(settings: settings_module.Settings, ended: list[str]) -> t
     from antenna_orchestration.processing.services import opened
 
     async with opened(settings) as services:
-        await run_heartbeat.forget(services, ended)
+        await run_heartbeat.forget(services, runs.ended)
         if _is_bundled(settings):
-            await scale.forget_here(services)
+            await scale.forget_here(services, but=runs.going_on)
         cleared = await health.clear_leftovers(services)
         unfinished = await services.catalog.jobs.list(statuses=ACTIVE, limit=health.MANY)
         return cleared.fixed, len(unfinished)
@@ -193,8 +206,8 @@ def main() -> int:
         upgrade_dagster(Path(os.environ["DAGSTER_HOME"]), settings.dagster_pg_url)
         if not settings.dagster_unchanged:
             index_checks(settings.dagster_pg_url)
-        ended = end_lost_runs(settings)
-        cleared, unfinished = asyncio.run(settle_jobs(settings, ended))
+        runs = end_lost_runs(settings)
+        cleared, unfinished = asyncio.run(settle_jobs(settings, runs))
     except errors.AntennaError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -203,7 +216,7 @@ def main() -> int:
         # Some libraries' texts end in a line that says nothing.
         print(f"{type(error).__name__}: {first_line(error)}", file=sys.stderr)
         return errors.InternalError.exit_code
-    print(FOUND + _in_words(len(ended), cleared, unfinished), flush=True)
+    print(FOUND + _in_words(len(runs.ended), cleared, unfinished), flush=True)
     return 0
 
 

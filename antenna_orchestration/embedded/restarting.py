@@ -15,10 +15,10 @@ from antenna_orchestration import errors
 from antenna_orchestration.embedded import disk, ports, processes
 from antenna_orchestration.embedded.children import Child, Children
 from antenna_orchestration.embedded.events import Event, Kind
-from antenna_orchestration.embedded.servers import Server
+from antenna_orchestration.embedded.servers import Recovering, Server
 
 START_TIMEOUT = 180.0
-"""Seconds within which a process has to become healthy; long, since PostgreSQL may have to replay its log."""
+"""Seconds within which a process has to become healthy, not counting those in which it says that it recovers."""
 BACK_OFF = (0.2, 1.0, 5.0, 15.0, 30.0)
 """Seconds before each restart; after the last one the supervisor gives up on the process."""
 FORGIVEN_AFTER = 120.0
@@ -151,6 +151,8 @@ class Restarter:
                 raise errors.InternalError(
                     f"{self.server.name} did not start, {child.epitaph} (log: {child.command.log})"
                 )
+            if isinstance(complaint, Recovering):
+                deadline = time.monotonic() + START_TIMEOUT
             if time.monotonic() > deadline:
                 child.signal(signal.SIGKILL)
                 raise errors.InternalError(
@@ -166,14 +168,14 @@ class Restarter:
         if port and not ports.is_free(port):
             raise PortTaken(f"port {port}, where {self.server.name} listens, is taken by {processes.listener(port)}")
 
-    def _complaint(self, child: Child) -> str | None:
+    def _complaint(self, child: Child) -> errors.Unavailable | None:
         try:
             self.server.check()
             if self.server.port and not processes.listens(child.pid, self.server.port):
-                return f"another process listens on port {self.server.port}"
+                return errors.Unavailable(f"another process listens on port {self.server.port}")
             self.server.settle()
         except errors.Unavailable as error:
-            return str(error)
+            return error
         return None
 
     def _say(self, kind: Kind, text: str) -> None:

@@ -20,6 +20,10 @@ CHECK_TIMEOUT = 2.0
 """Seconds that one health check may take on the loopback address."""
 
 
+class Recovering(errors.Unavailable):
+    """A server repairs its data, for as long as that takes, and answers afterwards: killed, it would begin again."""
+
+
 class Server(Protocol):
     """A server we run. In order: `prepare`, its command, `check` until it passes, `settle`, then `ailment`."""
 
@@ -42,7 +46,7 @@ class Server(Protocol):
         ...
 
     def check(self) -> None:
-        """Log in and check that this is our server. Raises `Unavailable` until it is."""
+        """Log in and check that this is our server. Raises `Unavailable` until it is, of which `Recovering`."""
         ...
 
     def settle(self) -> None:

@@ -19,10 +19,10 @@ from antenna_orchestration.embedded.home import Home
 from antenna_orchestration.embedded.nats_server import NatsServer
 from antenna_orchestration.embedded.postgres_server import PostgresServer
 from antenna_orchestration.embedded.redis_server import RedisServer
-from antenna_orchestration.embedded.servers import Server
+from antenna_orchestration.embedded.servers import Recovering, Server
 
 START_TIMEOUT = 60.0
-"""Seconds until a store has to answer; long because PostgreSQL may have to replay its log."""
+"""Seconds until a store has to answer, not counting those in which it says that it recovers."""
 STOP_TIMEOUT = 10.0
 _POLL = 0.02
 
@@ -200,6 +200,8 @@ class EmbeddedStores:
                     raise errors.InternalError(
                         f"{server.name} did not start: {processes.last_line(log)} (log: {log})"
                     ) from error
+                if isinstance(error, Recovering):
+                    deadline = time.monotonic() + START_TIMEOUT
                 if time.monotonic() > deadline:
                     raise errors.InternalError(f"{server.name} does not answer after {limit:.0f} s: {error}") from error
                 time.sleep(_POLL)

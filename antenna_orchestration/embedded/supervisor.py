@@ -184,7 +184,7 @@ class Supervisor:
         self._home.stopping_file.unlink(missing_ok=True)
         plan = self._plan = stores.plan(self._settings, dagster=self._order.dagster, report=self._report)
         environment.write(self._home, plan.variables)
-        environment.link_dotenv(self._home)
+        environment.link_dotenv(self._home, report=self._report)
         async with asyncio.TaskGroup() as group:
             for server in plan.servers:
                 group.create_task(self._bring_up(server, keepers, quiet=STORES_QUIET))

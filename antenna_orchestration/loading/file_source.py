@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+import psutil
+
 from antenna_orchestration import errors
 from antenna_orchestration.domain import addresses, versions
 from antenna_orchestration.loading.sources import Reservation, ReservationTooSmall, check_size
@@ -35,13 +37,16 @@ class FileSource:
         self._roots = (*roots, *self._real_roots)
         self._limit = limit
         self._threads = DaemonThreads(threads, name="read")
+        # Where the disks were mounted that images came from, by the device numbers of the images.
+        self._mounts: dict[int, Path] = {}
 
     async def fetch(self, uri: str, reservation: Reservation) -> bytes:
         """Read the file that a `file://` URI names.
 
-        Raises `ImageForbidden` when this worker cannot see the folder (not mounted, or no permission), `ImageUnusable`
-        when the folder is there but the file is missing, too large, not a regular file, or a link that leads out of the
-        roots, and `ImageUnreachable` when reading fails.
+        Raises `ImageForbidden` when this worker cannot see the folder (not mounted, or no permission), of which
+        `FolderMissing` when only the folder is known to be missing, `ImageUnusable` when the folder is there but the
+        file is missing, too large, not a regular file, or a link that leads out of the roots, and `ImageUnreachable`
+        when reading fails.
         """
         path = _local_path(uri)
         while True:
@@ -60,7 +65,7 @@ class FileSource:
 
     def _read(self, path: str, reservation: Reservation) -> bytes:
         try:
-            return _read_regular(path, reservation, limit=self._limit, check=partial(self._check_opened, path))
+            return _read_regular(path, reservation, limit=self._limit, check=partial(self._on_opened, path))
         except OSError as error:
             # What is outside is not told, not even whether it is there.
             self._check_bounds(path, Path(os.path.realpath(path)))
@@ -78,10 +83,15 @@ class FileSource:
             return errors.ImageUnusable("no such file")
         return errors.ImageUnreachable(f"reading from {Path(path).parent} failed: {error.strerror or error}")
 
-    def _check_opened(self, path: str, handle: int) -> None:
-        """Raise if an opened file lies outside the roots. Where it lies the kernel says, so no link can change it."""
+    def _on_opened(self, path: str, handle: int) -> None:
+        """Raise if an opened file lies outside the roots, and note which disk it is on."""
         if self._real_roots:
+            # Where it lies the kernel says, so no link can change it.
             self._check_bounds(path, Path(f"/proc/self/fd/{handle}").readlink())
+        device = os.fstat(handle).st_dev
+        if device not in self._mounts:
+            real, mounts = Path(os.path.realpath(path)), _mount_points()
+            self._mounts[device] = next((above for above in real.parents if above in mounts), Path("/"))
 
     def _check_bounds(self, path: str, real: Path) -> None:
         if not self._real_roots or any(real.is_relative_to(root) for root in self._real_roots):
@@ -91,21 +101,42 @@ class FileSource:
         raise errors.ImageForbidden(f"the folder {Path(path).parent} lies outside this worker's IMAGE_ROOTS")
 
     def _missing(self, path: Path) -> errors.ImageError:
-        """The error for a missing file. If its folder is missing or empty, the drive is probably not mounted."""
+        """The error for a missing file: its own, its folder's, or that of a disk that is probably not mounted."""
         folder = path.parent
         root = next((root for root in self._roots if path.is_relative_to(root)), None)
         if root is not None and not root.is_dir():
             return errors.ImageForbidden(f"the folder {root} of IMAGE_ROOTS does not exist on this worker")
+        real, mounts = Path(os.path.realpath(folder)), _mount_points()
+        for mount in {*self._mounts.values()}:
+            # Something else may lie there now, such as what a backup wrote meanwhile.
+            if mount != Path("/") and mount not in mounts and real.is_relative_to(mount):
+                return errors.ImageForbidden(f"the disk at {mount} is gone from this worker; is it mounted?")
+        is_there = real.is_dir()
+        above = next((each for each in real.parents if each.is_dir()), Path("/"))
         try:
-            with os.scandir(folder) as entries:
-                empty = next(entries, None) is None
-        except FileNotFoundError:
-            return errors.FolderMissing(f"the folder {folder} does not exist on this worker")
+            # One of nothing but mount points, such as /media/user, loses the folder of a disk together with the disk.
+            is_plain = _holds_any_but(mounts, real if is_there else above)
         except OSError:
-            return errors.ImageForbidden(f"no permission to look into {folder}")
-        if empty:
-            return errors.ImageForbidden(f"the folder {folder} is empty on this worker; is it mounted?")
-        return errors.ImageUnusable("no such file")
+            if is_there:
+                return errors.ImageForbidden(f"no permission to look into {folder}")
+            is_plain = True
+        if not is_plain:
+            fault = "is empty" if is_there else "does not exist"
+            return errors.ImageForbidden(f"the folder {folder} {fault} on this worker; is it mounted?")
+        if is_there:
+            return errors.ImageUnusable("no such file")
+        return errors.FolderMissing(f"the folder {folder} does not exist on this worker")
+
+
+def _mount_points() -> frozenset[Path]:
+    # Not `os.path.ismount`, which hangs on a share whose server is gone.
+    return frozenset(Path(one.mountpoint) for one in psutil.disk_partitions(all=True))
+
+
+def _holds_any_but(mounts: frozenset[Path], folder: Path) -> bool:
+    """Whether anything lies in a folder besides mount points. Raises `OSError`."""
+    with os.scandir(folder) as entries:
+        return any(Path(entry.path) not in mounts for entry in entries)
 
 
 def _local_path(uri: str) -> str:

@@ -241,15 +241,19 @@ def backlog_outside(
     )
 
 
-async def forget_here(services: Services) -> None:
-    """Let the starts on this machine be over, whose runs ended with an earlier stack: it was not their fault."""
+async def forget_here(services: Services, *, but: Container[str]) -> None:
+    """Let the starts on this machine be over whose runs ended with an earlier stack: it was not their fault.
+
+    `but` are starts whose runs go on, as Slurm jobs do.
+    """
     try:
         here = {name for name, pool in pools_of(services.settings).items() if _is_here(pool)}
     except errors.InvalidSetting as error:
         logger.warning("%s", error)
         return
     starts = services.catalog.worker_starts
-    await starts.end({one.start_id: "" for one in await starts.open() if one.pool in here})
+    over = [one.start_id for one in await starts.open() if one.pool in here and one.start_id not in but]
+    await starts.end(dict.fromkeys(over, ""))
 
 
 async def why_not_started(services: Services, jobs: Sequence[Job]) -> dict[JobId, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -15,10 +16,14 @@ import psycopg
 import pytest
 
 from antenna_orchestration import errors, settings
-from antenna_orchestration.embedded import environment, stores
+from antenna_orchestration.embedded import environment, processes, restarting, stores
+from antenna_orchestration.embedded.children import Children
+from antenna_orchestration.embedded.events import Event
 from antenna_orchestration.embedded.home import Home
+from tests import small_disks
 from tests.embedded.tiny_stack import Up, gone, up
 from tests.homes import temporary_folder
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.long
 
@@ -58,6 +63,48 @@ def test_a_server_killed_while_others_start_is_started_again(obstructed_home: Pa
         stopped(running)
 
 
+async def test_a_database_that_recovers_is_given_the_time(
+    home: Path, template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut the replay of the log took longer, was killed, and began again, for ever."""
+    with stores.embedded_stores(home, template=template) as running:
+        wanted = running.settings
+        write_answer(home)
+        running.kill("postgres")
+    monkeypatch.setattr(restarting, "START_TIMEOUT", 5.0)
+    [postgres] = [one for one in stores.plan(wanted, dagster=False).servers if one.name == "postgres"]
+    children = Children({processes.HOME_VARIABLE: str(home)})
+    said: list[Event] = []
+    children.listen()
+    restarter = restarting.Restarter(server=postgres, children=children, report=said.append, quiet=2.0)
+    start = asyncio.create_task(restarter.start())
+
+    async def replaying() -> psutil.Process | None:
+        below = psutil.Process(restarter.child.pid).children() if restarter.child else []
+        found = [one for one in below if "startup" in " ".join(one.cmdline())]
+        return found[0] if found else None
+
+    async def told_twice() -> bool:
+        if start.done():
+            start.result()
+        return len(said) == 2
+
+    try:
+        # As if it had more to replay.
+        replay = await eventually(replaying, description="the replay of the log", poll=0.001)
+        replay.suspend()
+        # The second time after eight seconds.
+        await eventually(told_twice, description="what is waited for")
+        assert all("postgres: PostgreSQL replays its log after a crash" in event.text for event in said)
+        replay.resume()
+        await start
+        with psycopg.connect(wanted.database_url) as connection:
+            assert connection.execute("SELECT 42 FROM kept").fetchone() == (42,)
+    finally:
+        start.cancel()
+        await restarter.stop(patience=30)
+
+
 def test_a_stranger_that_stays_on_a_port_moves_the_stack(obstructed_home: Path) -> None:
     with up(obstructed_home, "--stores-only") as running:
         running.until("ready")
@@ -89,6 +136,21 @@ def test_a_stranger_that_passes_leaves_the_port_to_us(obstructed_home: Path) -> 
         running.until("started", "redis")
         assert running.status.ports == before
         stopped(running)
+
+
+def test_up_goes_on_where_no_dotenv_can_be_made(template: Path) -> None:
+    """A volume for the home alone, in a folder that only root may write to."""
+    with (
+        temporary_folder() as folder,
+        small_disks.small_disk(folder / "project", megabytes=1) as project,
+        small_disks.small_disk(project / ".antenna", megabytes=500) as home,
+    ):
+        stores.copy_template(Home(template), Home(home))
+        subprocess.run(["mount", "-o", "remount,ro", project], check=True)
+        with up(home, "--stores-only") as running:
+            assert f"{project}/.env cannot be made (Read-only file system)" in running.until("problem").text
+            running.until("ready")
+            stopped(running)
 
 
 def write_answer(home: Path) -> None:

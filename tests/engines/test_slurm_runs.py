@@ -193,3 +193,30 @@ def test_the_script_of_the_page_runs_workers(stack: RunningStack, slurm: SlurmCl
     )  # fmt: skip
     ended = slurm.call("squeue", "--noheader", "--states=all", f"--jobs={array}", "--format=%T").split()
     assert ended == ["COMPLETED", "COMPLETED"]
+
+
+def test_runs_on_slurm_outlive_a_restart_of_the_stack(stack: RunningStack, slurm: SlurmCluster) -> None:
+    """They were ended at each start, those that wait in Slurm's queue among them."""
+    working = [launch(stack) for _ in range(2)]
+    for run in working:
+        reaches(stack, run, "STARTED")
+    waiting, canceled = launch(stack), launch(stack)
+    wait_until(lambda: len(slurm.jobs("PENDING")) == 2, description="two wait in Slurm's queue")
+    job = wait_until(lambda: shown(stack, canceled)["tags"].get("antenna/slurm-job"), description="submitted", poll=0.5)
+    stack.down()
+    slurm.call("scancel", job)
+    stack.start()
+    stack.wait_until_ready(timeout=400)
+    assert "its Slurm job ended before the run began" in said(reaches(stack, canceled, "FAILURE"))
+    assert shown(stack, waiting)["status"] == "STARTING"
+    assert [shown(stack, run)["status"] for run in working] == ["STARTED"] * 2
+    # One that is killed is still ended, and the one that waits takes its place.
+    process = re.search(r"pid: (\d+)", said(shown(stack, working[0])))
+    assert process, "the run says which process it is"
+    os.kill(int(process[1]), signal.SIGKILL)
+    reaches(stack, working[0], "FAILURE")
+    reaches(stack, waiting, "STARTED")
+    for run in (working[1], waiting):
+        terminate(stack, run)
+        assert reaches(stack, run, "CANCELED")
+    wait_until(lambda: not slurm.jobs(), description="the cluster is free")

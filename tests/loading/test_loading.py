@@ -19,6 +19,7 @@ from antenna_orchestration import errors, settings
 from antenna_orchestration.loading.loader import Loader
 from antenna_orchestration.loading.memory import MemoryBudget
 from tests.loading.image_server import ImageServer, jpeg, serving
+from tests.small_disks import small_disk
 
 MB = 2**20
 
@@ -296,6 +297,54 @@ async def test_a_missing_folder_or_an_empty_one_is_the_workers_missing_mount(tmp
         for path in ("mount/night-1/a.jpg", "mount/a.jpg", "nowhere/a.jpg"):
             with pytest.raises(errors.ImageForbidden, match="folder"):
                 await loader.load((tmp_path / path).as_uri())
+
+
+async def test_below_an_empty_mount_point_nothing_is_a_missing_folder(tmp_path: Path) -> None:
+    """A share that was unmounted in the middle of a job: its 18,000 other photographs failed within seconds."""
+    (tmp_path / "nas").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "nas/site")
+    async with opened(tmp_path) as loader:
+        for path in ("nas/site/2025/night-1/a.jpg", "link/2025/a.jpg", "link/a.jpg"):
+            with pytest.raises(errors.ImageForbidden, match="is it mounted") as caught:
+                await loader.load((tmp_path / path).as_uri())
+            assert not isinstance(caught.value, errors.FolderMissing), path
+        with pytest.raises(errors.FolderMissing):
+            await loader.load((tmp_path / "nowhere/2025/a.jpg").as_uri())
+
+
+async def test_a_card_that_is_gone_from_beside_another_is_not_mounted(tmp_path: Path) -> None:
+    """Folders such as `/media/user` lose a card's folder together with the card."""
+    async with opened(tmp_path) as loader:
+        with small_disk(tmp_path / "media/card 2", megabytes=1) as other:
+            for _ in range(2):
+                with pytest.raises(errors.ImageForbidden, match="is it mounted"):
+                    await loader.load((tmp_path / "media/card 1/DCIM/a.jpg").as_uri())
+            (other / "notes.txt").write_text("x")
+            with pytest.raises(errors.FolderMissing):
+                await loader.load((other / "DCIM/a.jpg").as_uri())
+
+
+async def test_a_disk_that_was_read_from_is_missed_whatever_lies_there(tmp_path: Path) -> None:
+    """A backup at night writes into the mount point of a share that is not there."""
+    share = tmp_path / "share"
+    (share / "left here").mkdir(parents=True)
+
+    def fill() -> None:
+        (share / "night-1").mkdir()
+        (share / "night-1/a.jpg").write_bytes(jpeg())
+
+    async with opened(tmp_path) as loader:
+        for _ in range(2):
+            with small_disk(share, megabytes=1):
+                fill()
+                assert await load(loader, (share / "night-1/a.jpg").as_uri())
+                # Plainly there: it is the folder that is not.
+                with pytest.raises(errors.FolderMissing):
+                    await loader.load((share / "night-2/a.jpg").as_uri())
+            for path in ("night-1/b.jpg", "night-2/a.jpg", "b.jpg", "left here/b.jpg"):
+                with pytest.raises(errors.ImageForbidden, match="is it mounted") as caught:
+                    await loader.load((share / path).as_uri())
+                assert not isinstance(caught.value, errors.FolderMissing), path
 
 
 async def test_a_root_that_is_not_there_is_the_workers(tmp_path: Path) -> None:

@@ -157,6 +157,27 @@ async def test_where_a_job_was_submitted_a_missing_folder_is_no_such_file(
     assert results[3].retryable
 
 
+async def test_a_share_that_goes_away_in_a_job_fails_none_of_it(
+    bench: Bench, settings: Settings, pictures: list[str], tmp_path: Path
+) -> None:
+    """All of it failed within seconds on the machine that submitted it."""
+    share, night = tmp_path / "share", tmp_path / "share/2025/night"
+    share.mkdir()
+    job = await bench.submit(
+        [*pictures[:2], *((night / f"{number}.jpg").as_uri() for number in range(30))],
+        source_kinds=(f"file:{settings.host_id}",),
+    )
+    with running(settings) as worker:
+        once_each(await bench.results(job, count=2))
+        waiting.wait_until(lambda: "is it mounted?" in worker.log, description="the job to rest")
+        assert await bench.unread(job) == 0
+        night.mkdir(parents=True)
+        for number in range(30):
+            (night / f"{number}.jpg").write_bytes(b"not really an image " * 50)
+        results = once_each(await bench.results(job, count=30))
+    assert {result.outcome for result in results.values()} == {"done"}
+
+
 async def test_what_no_photograph_can_show_fails_its_image(
     bench: Bench, settings: Settings, pictures: list[str]
 ) -> None:

@@ -180,8 +180,8 @@ class ImageFetcher:
         if held.gone:
             return
         if isinstance(error, errors.FolderMissing) and self._is_from_here(held.job_run):
-            # Not a share that this worker lacks: where the job was submitted, the folder is what the image lacks. A
-            # disk may have been unplugged, so that a retry may do better.
+            # Not a share that this worker lacks: where the job was submitted, the folder is what the image lacks. One
+            # that was moved may come back, so that a retry may do better.
             self._reporter.report_failed(held, f"no such file: {error}, where it was submitted", retryable=True)
             return
         verdict = self._source_health.failed(
