@@ -183,6 +183,10 @@ class FolderMissing(ImageForbidden):
     """
 
 
+class NotMounted(ImageForbidden):
+    """The disk that images were read from is away; whoever waits for it loses nothing."""
+
+
 class InternalError(AntennaError):
     """A bundled server or a child process of ours failed."""
 

@@ -110,7 +110,7 @@ class FileSource:
         for mount in {*self._mounts.values()}:
             # Something else may lie there now, such as what a backup wrote meanwhile.
             if mount != Path("/") and mount not in mounts and real.is_relative_to(mount):
-                return errors.ImageForbidden(f"the disk at {mount} is gone from this worker; is it mounted?")
+                return errors.NotMounted(f"the disk at {mount} is gone from this worker; is it mounted?")
         is_there = real.is_dir()
         above = next((each for each in real.parents if each.is_dir()), Path("/"))
         try:

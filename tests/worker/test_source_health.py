@@ -197,6 +197,21 @@ def test_many_forbidden_images_of_a_job_end_within_the_hour(health: SourceHealth
     assert 300 < now < 3600
 
 
+def test_no_image_fails_for_a_disk_that_is_away(health: SourceHealth) -> None:
+    """A share that was away over night ended the job; within the hour each image of it had failed."""
+    health.loaded(JOB, "host", 0)
+    away = errors.NotMounted("the disk at /mnt/nas is gone from this worker; is it mounted?")
+    now = 1.0
+    for delivery in range(1, 100):
+        assert isinstance(fails(health, away, delivery=delivery, now=now), HandBack)
+        for job_run, _ in health.due(now):
+            health.tried(job_run, loadable=False, now=now)
+        now += 60
+    assert health.forbidden[str(JOB.job)].startswith("the disk at /mnt/nas is gone")
+    health.loaded(JOB, "host", now)
+    assert isinstance(fails(health, FORBIDDEN, delivery=ONE_OF_MANY, now=now), Fail)
+
+
 def test_a_job_of_which_nothing_is_done_waits_and_says_why(health: SourceHealth) -> None:
     """A1: a worker with access may come yet."""
     assert health.forbidden == {}

@@ -96,6 +96,8 @@ class _Job:
     probes: int = 0
     # What the last forbidden image met, and since when the row lasts.
     reason: str = ""
+    # Whether that was a disk that is away, so that no image fails for it.
+    is_away: bool = False
     since: datetime | None = None
     hosts: set[str] = field(default_factory=set)
     # What the last image met that could not be reached, by host; the ones that are tried again.
@@ -175,7 +177,7 @@ class SourceHealth:
             self._forgive(state)
             return
         state.tries += 1
-        if self._has_done(job_run, state):
+        if self._has_done(job_run, state) and not state.is_away:
             # Those that failed may be all that is left: only leasing them ends the job.
             state.probes = 2 ** min(state.tries - 1, MOST_DOUBLINGS)
         else:
@@ -249,8 +251,8 @@ class SourceHealth:
         state = self._job(job_run)
         state.since = state.since or datetime.now(UTC)
         state.reason = redaction.without_secrets(str(error))[:LONGEST_REASON]
-        has_done = self._has_done(job_run, state)
-        if has_done and delivery >= ONE_OF_MANY:
+        state.is_away = isinstance(error, errors.NotMounted)
+        if self._has_done(job_run, state) and delivery >= ONE_OF_MANY and not state.is_away:
             # A rest that this image began goes on, and a trial too: the next image may be a good one.
             since = self._waits_since(job_run, state.since)
             return Fail(f"{_since(str(error), since)} (delivery {delivery})", retryable=True)
