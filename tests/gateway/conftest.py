@@ -17,3 +17,13 @@ def gateway(shared_stores: EmbeddedStores) -> Iterator[RunningGateway]:
     """A gateway for tests that leave it running."""
     with running_gateway(shared_stores, forks=False) as started:
         yield started
+
+
+@pytest.fixture
+def patient(own_stores: EmbeddedStores) -> Iterator[RunningGateway]:
+    """A gateway of the test's own, whose leases do not end while the test lasts, however slow the machine is.
+
+    Of all gateways of one Redis, the shortest lease counts.
+    """
+    with running_gateway(own_stores, ANTENNA_HTTP_LEASE="300") as started:
+        yield started

@@ -21,7 +21,6 @@ from tests.gateway.gateway_process import (
     http_worker,
     job_for_http,
     rows,
-    running_gateway,
     token,
 )
 from tests.gateway.http_worker import HttpWorker, Task, session, success
@@ -234,22 +233,21 @@ async def test_exhaust_memory_with_one_request(
 
 @pytest.mark.long
 async def test_exhaust_memory_with_the_scores_of_one_classification(
-    own_stores: EmbeddedStores, own_services: Services, project: str
+    own_stores: EmbeddedStores, own_services: Services, patient: RunningGateway, project: str
 ) -> None:
-    with running_gateway(own_stores, ANTENNA_HTTP_LEASE="300") as gateway:
-        job = await job_for_http(own_services, project, 1)
-        worker = await http_worker(own_services, gateway, project)
-        (task,) = leased(worker, job.job_id, 1)
-        body = (
-            b'{"results":[{"reply_subject":"%s","result":{"detections":[{"algorithm":{"key":"a"},"bbox":'
-            b'{"x1":0,"y1":0,"x2":1,"y2":1},"classifications":[{"algorithm":{"key":"b"},"classification":"c",'
-            b'"scores":[%s0]}]}]}}]}' % ((task.reply_subject or "").encode(), b"0," * 10_000_000)
-        )
-        answer = post_large(gateway, worker, job.job_id, body)
-        assert answer.status_code == 200, answer.text
-        (said,) = answer.json()["tasks"]
-        assert said["status"] == "retry" and "more scores" in said["detail"]
-        assert not list((Path(own_stores.settings.home) / "gateway").glob("*"))
+    job = await job_for_http(own_services, project, 1)
+    worker = await http_worker(own_services, patient, project)
+    (task,) = leased(worker, job.job_id, 1)
+    body = (
+        b'{"results":[{"reply_subject":"%s","result":{"detections":[{"algorithm":{"key":"a"},"bbox":'
+        b'{"x1":0,"y1":0,"x2":1,"y2":1},"classifications":[{"algorithm":{"key":"b"},"classification":"c",'
+        b'"scores":[%s0]}]}]}}]}' % ((task.reply_subject or "").encode(), b"0," * 10_000_000)
+    )
+    answer = post_large(patient, worker, job.job_id, body)
+    assert answer.status_code == 200, answer.text
+    (said,) = answer.json()["tasks"]
+    assert said["status"] == "retry" and "more scores" in said["detail"]
+    assert not list((Path(own_stores.settings.home) / "gateway").glob("*"))
 
 
 async def test_a_configuration_without_bounds(services: Services, gateway: RunningGateway, project: str) -> None:

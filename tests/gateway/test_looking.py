@@ -8,6 +8,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from antenna_orchestration.dispatch import looks as looks_module
 from antenna_orchestration.dispatch import reported
 from antenna_orchestration.dispatch import services as dispatch_services
 from antenna_orchestration.dispatch.looks import AT_ONCE, Looks
@@ -22,11 +23,13 @@ from antenna_orchestration.settings import Settings
 from tests.gateway.gateway_process import job_for_http, token
 from tests.gateway.reporting_worker import broken, photograph
 from tests.loading.image_server import serving
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 
 @pytest.fixture
-async def looks(shared_stores: EmbeddedStores) -> AsyncIterator[Looks]:
+async def looks(shared_stores: EmbeddedStores, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Looks]:
+    # Two processes look at all pictures of a test, one after the other.
+    monkeypatch.setattr(looks_module, "LONGEST_WAIT", PATIENCE)
     made = Looks(shared_stores.settings.model_copy(update={"max_pixels": 100_000}))
     yield made
     await made.close()

@@ -52,7 +52,9 @@ async def told(services: Services, job: Job, action: str) -> LogLine:
     return line
 
 
-async def test_a_worker_hands_back_what_it_names(services: Services, gateway: RunningGateway, project: str) -> None:
+@pytest.mark.long
+async def test_a_worker_hands_back_what_it_names(own_services: Services, patient: RunningGateway, project: str) -> None:
+    services, gateway = own_services, patient
     job, elsewhere = await job_for_http(services, project, 4), await job_for_http(services, project, 1)
     worker, other = await http_worker(services, gateway, project), await http_worker(services, gateway, project)
     tasks, (foreign,) = held(worker, job, 4), held(worker, elsewhere, 1)
@@ -78,9 +80,11 @@ async def test_a_worker_hands_back_what_it_names(services: Services, gateway: Ru
     assert set(line.details["images"]) <= {int(task.image_id) for task in tasks[:3]}
 
 
+@pytest.mark.long
 async def test_a_client_says_goodbye_and_another_of_its_token_stays(
-    services: Services, gateway: RunningGateway, project: str
+    own_services: Services, patient: RunningGateway, project: str
 ) -> None:
+    services, gateway = own_services, patient
     jobs = [await job_for_http(services, project, 3) for _ in range(2)]
     worker, other = await http_worker(services, gateway, project), await http_worker(services, gateway, project)
     with session(worker.token) as http:
