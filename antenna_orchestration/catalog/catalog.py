@@ -69,6 +69,12 @@ class Catalog:
         assert row is not None
         return in_utc(row["now"])
 
+    async def settle_times(self) -> int:
+        """Set times to now that lie in the future, since the clock was set back; how many rows had any. Idempotent."""
+        row = await self.database.row("settle_times")
+        assert row is not None
+        return int(row["settled"])
+
 
 @asynccontextmanager
 async def opened(database_url: str, *, max_connections: int = 4) -> AsyncIterator[Catalog]:

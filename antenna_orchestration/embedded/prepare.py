@@ -14,6 +14,7 @@ import inspect
 import os
 import sys
 import traceback
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -151,31 +152,37 @@ def _has_table(connection: psycopg.Connection[tuple[object, ...]], name: str) ->
     return bool(row and row[0])
 
 
-async def settle_jobs(settings: settings_module.Settings, ended: list[str]) -> tuple[int, int]:
+async def settle_jobs(settings: settings_module.Settings, ended: list[str]) -> tuple[int, int, int]:
     """Delete the heartbeats of ended runs, and what jobs that are over left on the queue, in Redis and in the lake.
 
-    Workers would do such tasks again: NATS' files may be older than the catalog. Returns how many leftovers there were,
-    and how many jobs are unfinished.
+    Workers would do such tasks again: NATS' files may be older than the catalog. What an earlier stack wrote by a clock
+    that was ahead is settled first. Returns how many rows were, how many leftovers there were, and how many jobs are
+    unfinished.
     """
     with _connected(settings.database_url) as connection:
         if not _has_table(connection, "run_heartbeats"):
-            return 0, 0
+            return 0, 0, 0
     # Slow to import, as above.
     from antenna_orchestration.processing import health, run_heartbeat, scale
     from antenna_orchestration.processing.services import opened
 
     async with opened(settings) as services:
+        settled = await services.catalog.settle_times() + await services.heartbeats.leave_ahead(datetime.now(UTC))
         await run_heartbeat.forget(services, ended)
         if _is_bundled(settings):
             await scale.forget_here(services)
         cleared = await health.clear_leftovers(services)
         unfinished = await services.catalog.jobs.list(statuses=ACTIVE, limit=health.MANY)
-        return cleared.fixed, len(unfinished)
+        return settled, cleared.fixed, len(unfinished)
 
 
-def _in_words(runs: int, cleared: int, unfinished: int) -> str:
+def _in_words(settled: int, runs: int, cleared: int, unfinished: int) -> str:
     """What was found, as the rest of a line; empty if that is nothing."""
     found = []
+    if settled:
+        found.append(
+            f"set {settled} row{'s' if settled > 1 else ''} to now that a clock which was ahead left in the future"
+        )
     if runs:
         found.append(f"ended {runs} run{'s' if runs > 1 else ''} whose process is gone")
     if cleared:
@@ -194,7 +201,7 @@ def main() -> int:
         if not settings.dagster_unchanged:
             index_checks(settings.dagster_pg_url)
         ended = end_lost_runs(settings)
-        cleared, unfinished = asyncio.run(settle_jobs(settings, ended))
+        settled, cleared, unfinished = asyncio.run(settle_jobs(settings, ended))
     except errors.AntennaError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -203,7 +210,7 @@ def main() -> int:
         # Some libraries' texts end in a line that says nothing.
         print(f"{type(error).__name__}: {first_line(error)}", file=sys.stderr)
         return errors.InternalError.exit_code
-    print(FOUND + _in_words(len(ended), cleared, unfinished), flush=True)
+    print(FOUND + _in_words(settled, len(ended), cleared, unfinished), flush=True)
     return 0
 
 

@@ -70,6 +70,27 @@ def test_a_clock_that_jumps_fails_a_check(wanted: settings.Settings) -> None:
         assert json.loads(cursor)["jump"] == "the clock of this machine jumped 7200 s forward"
 
 
+def test_times_of_the_future_are_settled_when_the_clock_was_set_back(wanted: settings.Settings, project: str) -> None:
+    """At once, not after a minute; and the ticks of before are not the last ones."""
+
+    async def queued() -> Job:
+        async with opened(wanted) as services:
+            return await make_job(services, project, 1)
+
+    job = asyncio.run(queued())
+    with (
+        dg.DagsterInstance.ephemeral() as instance,
+        psycopg.connect(wanted.database_url, autocommit=True) as connection,
+    ):
+        _, cursor = watched(instance, None)
+        memory = json.loads(cursor)
+        memory["cleared_at"] += 7200
+        connection.execute("UPDATE jobs SET created_at = now() + interval '2 hours' WHERE job_id = %s", [job.job_id])
+        watched(instance, json.dumps(memory))
+        row = connection.execute("SELECT created_at <= now() FROM jobs WHERE job_id = %s", [job.job_id]).fetchone()
+        assert row == (True,)
+
+
 @pytest.mark.long
 def test_a_missing_stream_is_found_and_made_again(wanted: settings.Settings) -> None:
     async def look() -> None:
