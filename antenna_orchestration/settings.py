@@ -114,7 +114,8 @@ class Settings(BaseSettings):
         default=False,
         description="Leave out what changes Dagster's own behaviour: ids of partitions that stay when a job is added, "
         "tables and partitions that are looked up once, the output of runs in files only, an index of checks, sensors "
-        "that look at once when a job was submitted. Of use if a page of Dagster shows something wrong.",
+        "that look at once when a job was submitted, and that go on when the clock was set back. Of use if a page of "
+        "Dagster shows something wrong.",
     )
     lake_uri: str = Field(
         default="", description="Where Parquet goes: a folder or `s3://bucket/prefix`. Empty: `HOME/lake`."

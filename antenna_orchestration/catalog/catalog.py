@@ -75,6 +75,12 @@ class Catalog:
         assert row is not None
         return str(row["mark"])
 
+    async def redate(self) -> int:
+        """Set times to now that lie in the future, since the clock was set back; how many rows had any. Idempotent."""
+        row = await self.database.row("redate")
+        assert row is not None
+        return int(row["rows"])
+
 
 @asynccontextmanager
 async def opened(database_url: str, *, max_connections: int = 4) -> AsyncIterator[Catalog]:

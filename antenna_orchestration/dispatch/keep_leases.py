@@ -19,7 +19,7 @@ from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.domain.access import token_of
 from antenna_orchestration.domain.ids import ImageId, JobRun
 from antenna_orchestration.domain.job import ACTIVE
-from antenna_orchestration.live.leases import NOBODY, KeptLease
+from antenna_orchestration.live.leases import AHEAD, NOBODY, KeptLease
 from antenna_orchestration.live.workers import WorkerRecord
 
 logger = logging.getLogger(__name__)
@@ -83,7 +83,12 @@ async def keep_leases(http: HttpServices) -> None:
 def _why_over(
     http: HttpServices, lease: KeptLease, records: Mapping[int, WorkerRecord], now: float, hearing_since: float
 ) -> Why | None:
-    """Why a lease is over, or a parked task has waited for too long; None for one that goes on."""
+    """Why a lease is over, or a parked task has waited for too long; None for one that goes on.
+
+    One of before Redis' clock was set back is over: it would last until the clock has come that far again.
+    """
+    if lease.since > now + AHEAD:
+        return Why.TOO_LONG
     if lease.holder == NOBODY:
         return Why.TOO_LONG if now - lease.since > PARKED_FOR else None
     record, longest = records[lease.holder], http.settings.http_lease

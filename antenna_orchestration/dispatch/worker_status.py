@@ -13,6 +13,7 @@ from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.domain import ids, messages
 from antenna_orchestration.domain.access import Token
 from antenna_orchestration.domain.http_lease import LONGEST
+from antenna_orchestration.live.leases import AHEAD
 from antenna_orchestration.live.workers import WorkerRecord
 
 logger = logging.getLogger(__name__)
@@ -109,7 +110,8 @@ async def show(http: HttpServices, *, now: float) -> None:
     held = await http.live.leases.held_by_each([record.worker for record in records])
     for record in records:
         allowed = record.speed.silence(http.settings.http_lease) if held[record.worker] else SHOWN_FOR
-        if now - record.heard <= allowed:
+        # One that calls still is heard by the present clock.
+        if -AHEAD < now - record.heard <= allowed:
             await _show(http, record, now, held=held[record.worker])
 
 

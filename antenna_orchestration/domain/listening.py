@@ -16,7 +16,8 @@ class Listening:
 
     def begin(self, now: float, *, gap: float) -> float:
         """Begin a round: since when workers can have been heard, if rounds are at most `gap` seconds apart."""
-        if self._last is None or now - self._last > gap:
+        # A clock that was set back tells nothing of the time before, and who was heard then would never be silent.
+        if self._last is None or not 0 <= now - self._last <= gap:
             self._since = now
         return self._since
 

@@ -18,7 +18,7 @@ import psycopg
 from dagster._daemon import cli
 
 from antenna_orchestration import settings as settings_module
-from antenna_orchestration.embedded import told_jobs
+from antenna_orchestration.embedded import clock_set_back, told_jobs
 
 POLL: Final = 2.0
 """Seconds between looks at the lock, of who holds it and of who waits for it."""
@@ -106,6 +106,9 @@ def main() -> None:
     except KeyboardInterrupt:
         return
     threading.Thread(target=_leave_when_over, args=(turn,), name="turn", daemon=True).start()
+    threading.Thread(target=clock_set_back.leave_when_set_back, args=(_say,), name="clock", daemon=True).start()
+    if not settings.dagster_unchanged:
+        clock_set_back.install()
     if settings.database_url and not settings.dagster_unchanged:
         told_jobs.install(settings.database_url, _say)
     else:

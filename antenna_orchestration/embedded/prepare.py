@@ -15,8 +15,9 @@ import os
 import sys
 import traceback
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 import psycopg
@@ -164,38 +165,55 @@ def _has_table(connection: psycopg.Connection[tuple[object, ...]], name: str) ->
     return bool(row and row[0])
 
 
-async def settle_jobs(settings: settings_module.Settings, runs: EarlierRuns) -> tuple[int, int]:
+class Found(NamedTuple):
+    """What an earlier stack had left: how many of each."""
+
+    # Rows with times in the future.
+    redated: int
+    # Runs that were ended.
+    runs: int
+    # Leftovers of jobs that are over.
+    cleared: int = 0
+    # Jobs that go on.
+    unfinished: int = 0
+
+    @property
+    def in_words(self) -> str:
+        """The rest of a line; empty if that is nothing."""
+        found = []
+        if self.redated:
+            rows = f"{self.redated} row{'s' if self.redated > 1 else ''}"
+            found.append(f"set {rows} to now that a clock which was ahead left in the future")
+        if self.runs:
+            found.append(f"ended {self.runs} run{'s' if self.runs > 1 else ''} whose process is gone")
+        if self.cleared:
+            found.append(f"cleared {self.cleared} leftover{'s' if self.cleared > 1 else ''} of jobs that are over")
+        if self.unfinished:
+            found.append(f"{self.unfinished} unfinished job{'s go' if self.unfinished > 1 else ' goes'} on")
+        return ", ".join(found)
+
+
+async def clear_jobs(settings: settings_module.Settings, runs: EarlierRuns) -> Found:
     """Delete the heartbeats of ended runs, and what jobs that are over left on the queue, in Redis and in the lake.
 
-    Workers would do such tasks again: NATS' files may be older than the catalog. Returns how many leftovers there were,
-    and how many jobs are unfinished.
+    Workers would do such tasks again: NATS' files may be older than the catalog. Before that, what an earlier stack
+    wrote by a clock that was ahead is dated now.
     """
     with _connected(settings.database_url) as connection:
         if not _has_table(connection, "run_heartbeats"):
-            return 0, 0
+            return Found(redated=0, runs=len(runs.ended))
     # Slow to import, as above.
     from antenna_orchestration.processing import health, run_heartbeat, scale
     from antenna_orchestration.processing.services import opened
 
     async with opened(settings) as services:
+        redated = await services.catalog.redate() + await services.heartbeats.leave_ahead(datetime.now(UTC))
         await run_heartbeat.forget(services, runs.ended)
         if _is_bundled(settings):
             await scale.forget_here(services, but=runs.going_on)
         cleared = await health.clear_leftovers(services)
         unfinished = await services.catalog.jobs.list(statuses=ACTIVE, limit=health.MANY)
-        return cleared.fixed, len(unfinished)
-
-
-def _in_words(runs: int, cleared: int, unfinished: int) -> str:
-    """What was found, as the rest of a line; empty if that is nothing."""
-    found = []
-    if runs:
-        found.append(f"ended {runs} run{'s' if runs > 1 else ''} whose process is gone")
-    if cleared:
-        found.append(f"cleared {cleared} leftover{'s' if cleared > 1 else ''} of jobs that are over")
-    if unfinished:
-        found.append(f"{unfinished} unfinished job{'s go' if unfinished > 1 else ' goes'} on")
-    return ", ".join(found)
+        return Found(redated, len(runs.ended), cleared.fixed, len(unfinished))
 
 
 def main() -> int:
@@ -206,8 +224,7 @@ def main() -> int:
         upgrade_dagster(Path(os.environ["DAGSTER_HOME"]), settings.dagster_pg_url)
         if not settings.dagster_unchanged:
             index_checks(settings.dagster_pg_url)
-        runs = end_lost_runs(settings)
-        cleared, unfinished = asyncio.run(settle_jobs(settings, runs))
+        found = asyncio.run(clear_jobs(settings, end_lost_runs(settings)))
     except errors.AntennaError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -216,7 +233,7 @@ def main() -> int:
         # Some libraries' texts end in a line that says nothing.
         print(f"{type(error).__name__}: {first_line(error)}", file=sys.stderr)
         return errors.InternalError.exit_code
-    print(FOUND + _in_words(len(runs.ended), cleared, unfinished), flush=True)
+    print(FOUND + found.in_words, flush=True)
     return 0
 
 

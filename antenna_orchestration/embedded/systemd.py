@@ -100,14 +100,16 @@ class Service:
 
         `account` is who runs it; a user's manager runs it as that user anyway.
         """
-        online = "After=network-online.target\nWants=network-online.target\n" if self.is_system else ""
+        # The second waits only where something that sets the clock says when it has, such as systemd-time-wait-sync; it
+        # is not ours to want, see systemd.special(7). A user's manager knows neither.
+        after = "After=network-online.target time-sync.target\nWants=network-online.target\n" if self.is_system else ""
         return f"""\
 {MARK}
 # To change something, use: {self.hint} edit {self.name}
 
 [Unit]
 Description=antenna stack in {_verbatim(home)}
-{online}
+{after}
 [Service]
 Type=exec
 {f"User={account}" + chr(10) if self.is_system else ""}WorkingDirectory={_verbatim(folder)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -14,6 +14,10 @@ from antenna_orchestration.live.connection import translated
 from antenna_orchestration.live.scripts import NOBODY, LeaseScripts
 
 __all__ = ["NOBODY", "HttpLeases", "KeptLease"]
+
+
+AHEAD: Final = 5.0
+"""Seconds beyond now from which on a time shows that Redis' clock was set back since it was noted."""
 
 
 class KeptLease(msgspec.Struct, frozen=True, array_like=True, kw_only=True):

@@ -108,6 +108,11 @@ def unanswered(error: errors.Unavailable) -> HealthReport:
     return HealthReport(results=[CheckResult("queue", checked=1, unfixable=1, details=[f"a server is away: {error}"])])
 
 
+def of_redated(rows: int) -> str:
+    """What `Catalog.redate` did, as a line."""
+    return f"the database's clock was set back: {counted(rows, 'row')} with times in the future set to now"
+
+
 async def clear_leftovers(services: Services) -> CheckResult:
     """Clear what jobs that are over left behind; the check `leftovers` alone."""
     return (await _run(services, ["leftovers"], dry_run=False)).results[0]
@@ -307,8 +312,12 @@ async def _queue(services: Services, result: CheckResult, dry_run: bool) -> None
 async def _clocks(services: Services, result: CheckResult, dry_run: bool) -> None:
     """Report machines whose clocks differ from this one's: the workers' and the database's.
 
-    Times of heartbeats and leases are compared across machines; a clock that was set, or that jumped, shows here.
+    Times of heartbeats and leases are compared across machines; a clock that was set, or that jumped, shows here. What
+    was written before the database's clock was set back is set to now.
     """
+    if not dry_run and (redated := await services.catalog.redate()):
+        result.fixed += redated
+        result.details.append(of_redated(redated))
     now = datetime.now(UTC)
     clocks = {f"worker {worker.worker} on {worker.host}": worker.at for worker in await services.heartbeats.workers()}
     clocks["the database"] = await services.catalog.now()

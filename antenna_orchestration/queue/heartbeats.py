@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+from datetime import datetime, timedelta
+from typing import Final, cast
 
 import nats.js.errors
 from nats.aio.client import Client
@@ -19,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 HEARTBEAT_EVERY = 5.0
 """Seconds between heartbeats, a sixth of the time after which an entry expires."""
+
+_AHEAD: Final = timedelta(seconds=30)
+"""By how much the clock of the server's machine may be ahead of this one's."""
 
 
 class Heartbeats:
@@ -40,7 +45,21 @@ class Heartbeats:
 
     async def workers(self) -> list[messages.Heartbeat]:
         """All workers alive, by name. Raises `Unavailable`."""
-        found: list[messages.Heartbeat] = []
+        return [heartbeat for heartbeat, _ in await self._entries()]
+
+    async def leave_ahead(self, now: datetime) -> int:
+        """Delete entries that the server stored before its clock was set back; how many. Raises `Unavailable`.
+
+        They would expire when the clock has come that far again. A worker that is alive shows itself within seconds.
+        """
+        ahead = [heartbeat.worker for heartbeat, stored in await self._entries() if stored - now > _AHEAD]
+        for worker in ahead:
+            await self.leave(worker)
+        return len(ahead)
+
+    async def _entries(self) -> list[tuple[messages.Heartbeat, datetime]]:
+        """All heartbeats, by the worker's name, and when the server stored each."""
+        found: list[tuple[messages.Heartbeat, datetime]] = []
         with translated("listing the workers"):
             try:
                 bucket = await self._js.key_value(names.WORKERS_BUCKET)
@@ -50,8 +69,9 @@ class Heartbeats:
                 while (entry := await watch.next(timeout=5)) is not None:
                     # A worker that signed off has an empty entry.
                     with contextlib.suppress(errors.InvalidInput):
-                        found.append(messages.decode(messages.Heartbeat, entry.value or b""))
-        return sorted(found, key=lambda heartbeat: heartbeat.worker)
+                        heartbeat = messages.decode(messages.Heartbeat, entry.value or b"")
+                        found.append((heartbeat, cast(datetime, entry.created)))
+        return sorted(found, key=lambda entry: entry[0].worker)
 
 
 def _subject(worker: str) -> str:

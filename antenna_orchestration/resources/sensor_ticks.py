@@ -13,6 +13,9 @@ _OVER = {TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE}
 _GONE_AFTER: Final = 86_400.0
 """Seconds without a tick: Dagster keeps the state of sensors whose names no definition has any more."""
 
+_AHEAD: Final = 30.0
+"""Seconds by which the clock of the daemon's machine may be ahead of this one's."""
+
 
 def latest(instance: dg.DagsterInstance) -> list[SensorTick]:
     """The last tick that is over of each sensor that is switched on; a query for each."""
@@ -24,7 +27,14 @@ def latest(instance: dg.DagsterInstance) -> list[SensorTick]:
     for state in states:
         if state.status is InstigatorStatus.STOPPED:
             continue
-        ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1, statuses=list(_OVER))
+        # Those of before the clock was set back would be the last ones until it has come that far again.
+        ticks = instance.get_ticks(
+            state.instigator_origin_id,
+            state.selector_id,
+            before=time.time() + _AHEAD,
+            limit=1,
+            statuses=list(_OVER),
+        )
         for tick in ticks:
             if time.time() - tick.timestamp > _GONE_AFTER:
                 continue

@@ -1,8 +1,9 @@
 """The sensor that runs the health checks that only look, and reports a check when its verdict changes.
 
 The job `jobs_health_check` records every check and repairs, a few times per hour. This sensor keeps a stall from
-staying unseen until then, without a run of its own: an alert can hang on the asset checks of `jobs_health`. It also
-clears what jobs that are over left behind, every minute.
+staying unseen until then, without a run of its own: an alert can hang on the asset checks of `jobs_health`. Every
+minute it also clears what jobs that are over left behind, and sets times to now that lie in the future since the clock
+was set back.
 """
 
 import json
@@ -23,7 +24,7 @@ FAILS_AFTER: Final = 30.0
 """Seconds for which a check has to fail before it is reported: a worker that starts again is no fault."""
 
 CLEAR_EVERY: Final = 60.0
-"""Seconds between two rounds of clearing leftovers and of keeping the sensors' last ticks."""
+"""Seconds between two rounds of clearing leftovers, of settling times, and of keeping the sensors' last ticks."""
 
 JUMP_SHOWN: Final = 600.0
 """Seconds for which a jump of the clock is reported."""
@@ -58,6 +59,9 @@ def health_watch(context: dg.SensorEvaluationContext, stores: Stores) -> dg.Sens
 
     # In one call: to connect takes longer than to look.
     async def look(services: Services) -> tuple[health.HealthReport, health.CheckResult | None]:
+        # Before the checks, which go by these times.
+        if is_due and (redated := await services.catalog.redate()):
+            context.log.warning(health.of_redated(redated))
         report = await health.watch(services)
         cleared = await health.clear_leftovers(services) if is_due else None
         if ticks:
@@ -107,7 +111,7 @@ def health_watch(context: dg.SensorEvaluationContext, stores: Stores) -> dg.Sens
 
 
 def _is_due(memory: _Memory) -> bool:
-    """Whether leftovers are to be cleared, and ticks kept."""
+    """Whether leftovers are to be cleared, times redated, and ticks kept; at once after the clock was set back."""
     return abs(time.time() - memory.cleared_at) >= CLEAR_EVERY
 
 

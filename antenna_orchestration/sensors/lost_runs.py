@@ -39,12 +39,16 @@ def lost_runs(context: dg.SensorEvaluationContext, stores: Stores) -> dg.SensorR
     except errors.Unavailable as error:
         return dg.SkipReason(f"a server does not answer: {error}")
     now = time.time()
-    # A worker on a host that does not know the catalog is heard on the queue alone, where its entry simply ends.
+    # A worker on a host that does not know the catalog is heard on the queue alone, where its entry simply ends. And no
+    # age is known of what began before the clock was set back.
     unlisted = silent_since(
         {
             record.dagster_run.run_id: record.start_time or now
             for record in records
-            if record.dagster_run.job_name == inference_worker.name and record.dagster_run.run_id not in silent_for
+            if record.dagster_run.run_id not in silent_for
+            and (
+                record.dagster_run.job_name == inference_worker.name or is_of_the_future(record.start_time or now, now)
+            )
         },
         workers.values(),
         json.loads(context.cursor or "{}"),
@@ -101,12 +105,17 @@ async def _heard(services: Services) -> tuple[dict[str, float], dict[str, str]]:
 def silent_since(
     begun: Mapping[str, float], heard: Collection[str], before: Mapping[str, float], now: float
 ) -> dict[str, float]:
-    """Since when each worker's run has been silent; times are in seconds since the epoch."""
+    """Since when each of these runs has been silent; times are in seconds since the epoch."""
     return {
-        run: before.get(run, now)
+        run: min(before.get(run, now), now)
         for run, start in begun.items()
-        if run not in heard and now - start >= run_states.START_GRACE
+        if run not in heard and (now - start >= run_states.START_GRACE or is_of_the_future(start, now))
     }
+
+
+def is_of_the_future(start: float, now: float) -> bool:
+    """Whether the clock was set back since, and not only another machine's is a little ahead."""
+    return start - now >= run_states.START_GRACE
 
 
 def _over(instance: dg.DagsterInstance, silent_for: Mapping[str, float]) -> set[str]:

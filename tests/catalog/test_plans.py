@@ -36,6 +36,7 @@ HOT: dict[str, dict[str, Any]] = {
     "note_looked": {"sources": [1], "next_looks": [None], "error": "", "least": 15},
     "source_files_to_read": {"most": 200, "again": 3600.0, "source": None},
     "sources_to_submit": {"limit": 20, "held": 3600.0},
+    "redate": {},
 }
 
 

@@ -78,6 +78,14 @@ def test_systemd_accepts_the_unit(odd: Shell, tmp_path: Path, is_system: bool) -
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_a_service_of_the_machine_starts_after_the_clock_is_set(odd: Shell) -> None:
+    """It waits where somebody has enabled what waits for that, and asks nobody to: see systemd.special(7)."""
+    shown = odd("service", "install", "--print", "--system").out
+    assert "\nAfter=network-online.target time-sync.target\n" in shown
+    assert "\nWants=network-online.target\n" in shown
+    assert "time-sync" not in odd("service", "install", "--print").out
+
+
 def test_a_service_of_the_machine_runs_as_the_owner_of_the_folder(odd: Shell) -> None:
     shown = odd("service", "install", "--print", "--system", "--name", "moths").out
     assert f"\nUser={pwd.getpwuid(os.geteuid()).pw_name}\n" in shown

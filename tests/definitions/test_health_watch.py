@@ -87,6 +87,27 @@ def test_a_server_that_does_not_answer_fails_a_check(monkeypatch: pytest.MonkeyP
         assert watched(instance, cursor)[0]["queue"] is True
 
 
+def test_times_of_the_future_are_set_to_now_at_once(wanted: settings.Settings, project: str) -> None:
+    """At once, not after a minute; and the ticks of before are not the last ones."""
+
+    async def queued() -> Job:
+        async with opened(wanted) as services:
+            return await make_job(services, project, 1)
+
+    job = asyncio.run(queued())
+    with (
+        dg.DagsterInstance.ephemeral() as instance,
+        psycopg.connect(wanted.database_url, autocommit=True) as connection,
+    ):
+        _, cursor = watched(instance, None)
+        memory = json.loads(cursor)
+        memory["cleared_at"] += 7200
+        connection.execute("UPDATE jobs SET created_at = now() + interval '2 hours' WHERE job_id = %s", [job.job_id])
+        watched(instance, json.dumps(memory))
+        row = connection.execute("SELECT created_at <= now() FROM jobs WHERE job_id = %s", [job.job_id]).fetchone()
+        assert row == (True,)
+
+
 @pytest.mark.long
 def test_a_missing_stream_is_found_and_made_again(wanted: settings.Settings) -> None:
     async def look() -> None:

@@ -20,6 +20,15 @@ def test_a_run_is_silent_from_when_it_was_first_seen_so() -> None:
     assert silent_since({"silent": LONG_AGO}, set(), first, later) == {"silent": NOW}
 
 
+def test_a_run_that_began_in_the_future_is_silent_from_now() -> None:
+    """The clock was set back; one that is only a little ahead is another machine's."""
+    begun = {"dead": NOW + 7200, "ahead": NOW + START_GRACE / 2}
+    assert silent_since(begun, set(), {}, NOW) == {"dead": NOW}
+    assert silent_since(begun, {"dead"}, {}, NOW) == {}
+    # Since when it was silent was noted before the clock was set back.
+    assert silent_since({"dead": LONG_AGO}, set(), {"dead": NOW + 7200}, NOW) == {"dead": NOW}
+
+
 def test_who_is_heard_again_begins_anew() -> None:
     begun = {"run": LONG_AGO}
     assert silent_since(begun, {"run"}, {"run": NOW - 40}, NOW) == {}

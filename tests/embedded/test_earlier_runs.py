@@ -51,8 +51,7 @@ async def test_slurm_jobs_and_their_starts_outlive_the_stack(own_services: Servi
         # A cluster may be this machine.
         run_of(instance, Status.STARTED, slurm_job="4", process=GONE),
     ]
-    settled = prepare.end_lost_runs(own_services.settings)
-    await prepare.settle_jobs(own_services.settings, settled)
+    await prepare.clear_jobs(own_services.settings, prepare.end_lost_runs(own_services.settings))
     runs = {run.run_id: run.status for run in instance.get_runs()}
     assert [runs[run] for run in alive] == [Status.STARTED, Status.STARTING, Status.CANCELING]
     assert [runs[run] for run in lost] == [Status.FAILURE, Status.FAILURE]

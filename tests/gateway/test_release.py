@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 
@@ -211,6 +212,9 @@ def test_silence_counts_only_while_somebody_listens() -> None:
     assert listening.begin(120.0, gap=30) == 110
     listening.end(120.0)
     assert listening.begin(151.0, gap=30) == 151
+    # The clock was set back.
+    listening.end(151.0)
+    assert listening.begin(50.0, gap=30) == 50
 
 
 def test_a_vanished_worker_is_noticed_after_a_minute_or_three_batches() -> None:
@@ -255,6 +259,23 @@ async def test_no_worker_is_silent_for_a_gateway_that_was_away(by_hand: Any, pro
         assert await http.live.leases.held_by(worker.holder) == 0
         line = await told(http.services, job, "no_result")
         assert line.details["worker"] == "w" and "was not heard from" in line.message
+
+
+@pytest.mark.long
+async def test_a_lease_of_before_the_clock_was_set_back_is_over(by_hand: Any, project: str) -> None:
+    """Its worker died: it was shown, and held its images, until the clock had come that far again."""
+    async with by_hand() as http:
+        job = await job_for_http(http.services, project, 2)
+        worker = await _token_of(http.services.catalog, http.services, project)
+        assert len(await lease.lease(http, job, worker, 2)) == 2
+        now = await http.live.leases.now()
+        await http.live.workers.hear(worker.holder, name="w", host="h", now=now + 7200, pipelines=["null"])
+        kept = await http.live.leases.of_job(job.job_run)
+        of_then = {image: msgspec.structs.replace(one, since=now + 7200) for image, one in kept.items()}
+        await http.live.leases.hold(job.job_run, worker.holder, of_then, now=now)
+        await keep_leases.keep_leases(http)
+        assert await http.live.leases.held_by(worker.holder) == 0
+        assert "w" not in {one.worker for one in await http.services.heartbeats.workers()}
 
 
 async def _token_of(catalog: Catalog, services: Services, project: str) -> access.Token:
