@@ -20,7 +20,8 @@ from antenna_orchestration.domain.access import Token
 from antenna_orchestration.domain.ids import Epoch, ImageId, JobRun
 from antenna_orchestration.domain.job import Job
 from antenna_orchestration.domain.reported_errors import Report
-from antenna_orchestration.live.leases import NOBODY, KeptLease
+from antenna_orchestration.live.leases import KeptLease
+from antenna_orchestration.live.scripts import NOBODY
 from antenna_orchestration.queue.leasing import Lease
 
 WAIT_FOR_TURN: Final = 2.0
@@ -57,9 +58,7 @@ async def standing(http: HttpServices, job: Job, epoch: Epoch, worker: Token) ->
         await asyncio.sleep(LOOK_EVERY)
 
 
-async def take_parked(
-    http: HttpServices, job: Job, worker: Token, standing: Standing
-) -> tuple[ImageId, KeptLease] | None:
+async def take_parked(http: HttpServices, job: Job, standing: Standing) -> tuple[ImageId, KeptLease] | None:
     """Take out a parked task that the worker may have now; None when there is none. Raises `Unavailable`."""
     while (parked := await http.live.leases.take_parked(job.job_run)) is not None:
         image, kept = parked

@@ -25,7 +25,8 @@ from antenna_orchestration.domain.http_lease import ACCEPTED_FOR, LeaseClaim
 from antenna_orchestration.domain.ids import Epoch, ImageId, JobRun
 from antenna_orchestration.domain.job import ACTIVE, Job
 from antenna_orchestration.domain.reported_errors import Report
-from antenna_orchestration.live.leases import NOBODY, KeptLease
+from antenna_orchestration.live.leases import KeptLease
+from antenna_orchestration.live.scripts import NOBODY
 from antenna_orchestration.queue import names
 from antenna_orchestration.queue.leasing import Lease
 
@@ -85,7 +86,7 @@ async def _give(http: HttpServices, job: Job, epoch: Epoch, worker: Token, room:
     """Lease up to `room` tasks; an empty list when none can be delivered, or the worker has to try one alone."""
     standing = await further_tries.standing(http, job, epoch, worker)
     while not standing.holds_alone:
-        if parked := await further_tries.take_parked(http, job, worker, standing):
+        if parked := await further_tries.take_parked(http, job, standing):
             return [await _give_parked(http, job, worker, *parked)]
         async with http.pulling(job.job_id):
             found = await http.leaser.lease(job.job_run, epoch, min(room, MOST_AT_ONCE))

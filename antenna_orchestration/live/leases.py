@@ -13,8 +13,6 @@ from antenna_orchestration.live import keys
 from antenna_orchestration.live.connection import translated
 from antenna_orchestration.live.scripts import NOBODY, LeaseScripts
 
-__all__ = ["NOBODY", "HttpLeases", "KeptLease"]
-
 
 class KeptLease(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """One lease of an HTTP worker, or a parked task, as Redis has it."""

@@ -19,7 +19,8 @@ from antenna_orchestration.domain.job import DispatchMode, ImageStatus, Job, Log
 from antenna_orchestration.domain.progress import duration
 from antenna_orchestration.domain.reported_errors import Report
 from antenna_orchestration.domain.texts import counted
-from antenna_orchestration.live.leases import NOBODY, KeptLease
+from antenna_orchestration.live.leases import KeptLease
+from antenna_orchestration.live.scripts import NOBODY
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue.tasks import QueuedTask
 
