@@ -1,4 +1,4 @@
-"""Prepare the stores for this version and settle the past, in a separate process: the supervisor stays small.
+"""Prepare the stores for this version and clear the past, in a separate process: the supervisor stays small.
 
 `python -m antenna_orchestration.embedded.prepare HOOK` calls HOOK (`module:function`, given the settings; may be
 asynchronous) for catalog and queue, brings Dagster's tables to the installed version, and ends the runs in Dagster
@@ -151,7 +151,7 @@ def _has_table(connection: psycopg.Connection[tuple[object, ...]], name: str) ->
     return bool(row and row[0])
 
 
-async def settle_jobs(settings: settings_module.Settings, ended: list[str]) -> tuple[int, int]:
+async def clear_jobs(settings: settings_module.Settings, ended: list[str]) -> tuple[int, int]:
     """Delete the heartbeats of ended runs, and what jobs that are over left on the queue, in Redis and in the lake.
 
     Workers would do such tasks again: NATS' files may be older than the catalog. Returns how many leftovers there were,
@@ -194,7 +194,7 @@ def main() -> int:
         if not settings.dagster_unchanged:
             index_checks(settings.dagster_pg_url)
         ended = end_lost_runs(settings)
-        cleared, unfinished = asyncio.run(settle_jobs(settings, ended))
+        cleared, unfinished = asyncio.run(clear_jobs(settings, ended))
     except errors.AntennaError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -171,7 +171,7 @@ class Restarter:
             self.server.check()
             if self.server.port and not processes.listens(child.pid, self.server.port):
                 return f"another process listens on port {self.server.port}"
-            self.server.settle()
+            self.server.set_up()
         except errors.Unavailable as error:
             return str(error)
         return None

@@ -21,7 +21,7 @@ CHECK_TIMEOUT = 2.0
 
 
 class Server(Protocol):
-    """A server we run. In order: `prepare`, its command, `check` until it passes, `settle`, then `ailment`."""
+    """A server we run. In order: `prepare`, its command, `check` until it passes, `set_up`, then `ailment`."""
 
     @property
     def name(self) -> str:
@@ -45,7 +45,7 @@ class Server(Protocol):
         """Log in and check that this is our server. Raises `Unavailable` until it is."""
         ...
 
-    def settle(self) -> None:
+    def set_up(self) -> None:
         """Finish its set-up once it answers; idempotent. Raises `Unavailable` if that has to be tried again."""
         ...
 

@@ -108,7 +108,7 @@ async def read(services: Services, job_id: JobId, image: ImageId) -> ImageLife:
         if lease is not None:
             _tell_unknown(life, lease.delivery - 1, told)
     else:
-        life.moments += _settled(row)
+        life.moments += _accounted_for(row)
         life.now = f"{row.status}{f': {row.reason}' if row.reason else ''}"
         _tell_unknown(life, row.attempts - 1, told)
         if row.leased_at is None:
@@ -168,7 +168,7 @@ def _reported(report: Report, reporter: str) -> Moment:
     return Moment(at=at, what="reported", detail=f"by {reporter or 'an HTTP worker'}{often}: {report.reason}{alone}")
 
 
-def _settled(row: ImageRow) -> list[Moment]:
+def _accounted_for(row: ImageRow) -> list[Moment]:
     by = f"by {row.worker}" if row.worker else ""
     found = []
     if row.leased_at is not None:
