@@ -225,8 +225,9 @@ def test_an_unreachable_host_is_named_with_its_reason_and_since_when(health: Sou
     """A1: while its images are tried again nothing told for what the job waits; then their reason had no time."""
     assert not health.has_waiting
     fails(health, UNREACHABLE, now=0)
-    assert "HTTP 503, since 2026-06-13 06:00 UTC" in health.unreachable["1"] and health.has_waiting
+    said = "HTTP 503, since 2026-06-13 06:00 UTC"
+    assert said in health.unreachable["1"] and health.has_waiting
     last = fails(health, UNREACHABLE, delivery=5, now=1)
-    assert isinstance(last, Fail) and "HTTP 503, since 2026-06-13 06:00 UTC" in last.reason and "(attempt 5)" in last.reason
+    assert isinstance(last, Fail) and said in last.reason and "(attempt 5)" in last.reason
     health.loaded(JOB, "host", 2)
     assert not health.unreachable and not health.has_waiting
