@@ -24,6 +24,8 @@
     │   ├── ImageUnreachable     temporary: 5xx, a broken connection; the image is handed back with a delay
     │   │   └── SourceOverloaded the store cannot keep up: 429, 503, a time-out; less is asked of it at a time
     │   └── ImageForbidden       this worker's fault: no rights, no mount, no route; the job rests on this worker
+    │       ├── FolderMissing    the image's folder does not exist on this worker
+    │       └── NotMounted       the disk that images were read from is away; no image fails for that
     └── InternalError            a bug or a broken installation: a bundled server did not start
         └── DeviceGone           the worker's device was lost again and again; the worker has left in order
 

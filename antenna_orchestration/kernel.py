@@ -189,3 +189,16 @@ def user_of_this_process() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return f"user {os.getuid()}"
+
+
+def is_cancelled() -> bool:
+    """Whether the calling task was cancelled. Every loop has to check this once per round.
+
+    Up to Python 3.11 `asyncio.wait_for`, which all clients use, swallows a cancellation that arrives together with the
+    result it waits for.
+    """
+    # Not at the top: a process without an event loop, such as one that draws, needs none of it.
+    import asyncio
+
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -25,8 +25,6 @@ from antenna_orchestration.synthetic import captures
 
 OUTPUT = Path(insect_shape.__file__).with_name(insect_shape.FILE)
 
-Floats = NDArray[np.float64]
-
 SIZES = ((1600, 1200), (2048, 1080), (1280, 960), (3200, 1800))
 
 

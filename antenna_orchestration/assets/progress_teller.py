@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from antenna_orchestration.domain.job import Counts
-from antenna_orchestration.domain.progress import JobProgress, duration
+from antenna_orchestration.domain.progress import FIRST_LINE, JobProgress, duration, line_after
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.resources.interruptible import Reports
 
@@ -12,10 +12,6 @@ PROGRESS_TAG: Final = "antenna/progress"
 
 TAG_EVERY: Final = timedelta(seconds=10)
 """Time between two values of the tag."""
-
-FIRST_LINE: Final = 10.0
-LINE_AT_LEAST_EVERY: Final = 300.0
-"""Seconds until the first line of the log. The time between lines doubles up to the longest."""
 
 SHARE: Final = 0.05
 """Share of the job's images after which there is a line whatever the time."""
@@ -44,8 +40,7 @@ class ProgressTeller:
         share = progress.accounted / progress.total if progress.total else 1.0
         if elapsed < self._next_line and not (share >= self._next_share and elapsed >= 1.0):
             return
-        while self._next_line <= elapsed:
-            self._next_line += min(self._next_line, LINE_AT_LEAST_EVERY)
+        self._next_line = line_after(self._next_line, elapsed)
         while self._next_share <= share:
             self._next_share += SHARE
         self._reports.log(

@@ -5,7 +5,6 @@ Which status may follow which is in `domain/job.py`; the statements take their g
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -25,8 +24,6 @@ from antenna_orchestration.domain.access import check_interactive
 from antenna_orchestration.domain.ids import Epoch, Generation, JobId, JobRun, PipelineSlug, ProjectId
 from antenna_orchestration.domain.job import TERMINAL, DispatchMode, Job, JobStatus, sources_of, why_empty
 from antenna_orchestration.domain.texts import counted
-
-logger = logging.getLogger(__name__)
 
 NEW_JOBS: Final = "antenna_new_jobs"
 """The channel of PostgreSQL on which the commit of a job that is queued is told."""

@@ -10,6 +10,7 @@ import typer
 from antenna_orchestration import errors
 from antenna_orchestration.cli import output
 from antenna_orchestration.cli.connecting import with_records
+from antenna_orchestration.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from antenna_orchestration.alerting.configuration import AlertSettings
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="What is wrong, who was told, and whether alerts arrive.", no_args_is_help=True, rich_markup_mode=None
 )
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("list")

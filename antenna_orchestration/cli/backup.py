@@ -8,14 +8,13 @@ import typer
 
 from antenna_orchestration.cli import output
 from antenna_orchestration.cli.connecting import with_services
+from antenna_orchestration.cli.options import JsonOption
 from antenna_orchestration.domain.texts import counted
 
 if TYPE_CHECKING:
     from antenna_orchestration.processing.backup import Contents
 
 _WHERE = "A folder, or s3://bucket/prefix."
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def backup(

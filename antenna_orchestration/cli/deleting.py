@@ -12,6 +12,7 @@ import typer
 from antenna_orchestration import errors
 from antenna_orchestration.cli import output
 from antenna_orchestration.cli.connecting import with_services
+from antenna_orchestration.cli.options import JsonOption
 from antenna_orchestration.domain.job import TERMINAL, JobStatus
 from antenna_orchestration.domain.texts import counted, listed
 
@@ -58,7 +59,7 @@ def delete(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Delete nothing, only say what would go.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask; without a terminal, this is needed.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json_: JsonOption = False,
 ) -> None:
     """Delete jobs with their results for ever.
 

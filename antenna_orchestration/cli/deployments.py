@@ -11,6 +11,7 @@ import typer
 from antenna_orchestration import errors
 from antenna_orchestration.cli import output
 from antenna_orchestration.cli.connecting import with_services, with_services_making
+from antenna_orchestration.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from antenna_orchestration.catalog.deployments import ClockShift, DeploymentChange
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Say where and in which time zone cameras stood.", no_args_is_help=True, rich_markup_mode=None)
 
 ProjectOption = Annotated[str, typer.Option(help="Project of the deployments.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the deployment.", show_default=False)]
 
 MOST_CHANGES = 10

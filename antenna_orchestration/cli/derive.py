@@ -10,6 +10,7 @@ import typer
 from antenna_orchestration import errors
 from antenna_orchestration.cli import output
 from antenna_orchestration.cli.connecting import with_services
+from antenna_orchestration.cli.options import JsonOption
 from antenna_orchestration.domain.texts import counted
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 _SHOWN: Final = 15
 """Rows of a summary's sections; `--json` has all."""
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 RecipeOption = Annotated[
     Path | None,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
 
 import typer
 
 from antenna_orchestration.cli import output
+from antenna_orchestration.cli.options import JsonOption
 from antenna_orchestration.domain.texts import counted
 
 
-def doctor(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def doctor(json_: JsonOption = False) -> None:
     """Say what is wrong with this installation, and what to do.
 
     Looks at versions, settings, disks, rights, ports, servers, clocks, the GPU and what stands still; changes nothing,

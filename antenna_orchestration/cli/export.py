@@ -11,13 +11,13 @@ import typer
 from antenna_orchestration import errors
 from antenna_orchestration.cli import output
 from antenna_orchestration.cli.connecting import with_services
+from antenna_orchestration.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from antenna_orchestration.exports.formats import Checked
     from antenna_orchestration.processing.export import Exported, Order
     from antenna_orchestration.processing.services import Services
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 FormatArgument = Annotated[str, typer.Argument(metavar="FORMAT", help="The format.", show_default=False)]
 

@@ -8,6 +8,7 @@ import typer
 
 from antenna_orchestration.cli import output
 from antenna_orchestration.cli.connecting import with_services
+from antenna_orchestration.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from antenna_orchestration.processing.health import HealthReport
@@ -18,7 +19,7 @@ def health(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Repair nothing, only report what would be repaired.")
     ] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json_: JsonOption = False,
 ) -> None:
     """Check jobs, queue and workers, and repair what is broken.
 

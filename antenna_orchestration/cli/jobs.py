@@ -14,6 +14,7 @@ import typer
 from antenna_orchestration import errors
 from antenna_orchestration.cli import deleting, output
 from antenna_orchestration.cli.connecting import with_records, with_services
+from antenna_orchestration.cli.options import JsonOption
 from antenna_orchestration.domain.job import DispatchMode
 from antenna_orchestration.domain.texts import counted
 
@@ -28,7 +29,6 @@ app = typer.Typer(help="List, show, watch, cancel, retry and delete jobs.", no_a
 app.command("delete")(deleting.delete)
 
 JobArgument = Annotated[int, typer.Argument(metavar="JOB", help="Number of the job.", show_default=False)]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 MOST_ACTS = 10
 """Acts of people shown of one job, the last ones."""

@@ -15,6 +15,7 @@ import typer
 from antenna_orchestration import errors
 from antenna_orchestration.cli import beginning, output, trying
 from antenna_orchestration.cli.connecting import with_services
+from antenna_orchestration.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +29,6 @@ app = typer.Typer(
 app.command("try")(trying.try_)
 app.command("new")(beginning.new)
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _SHOWN_LABELS = 12
 

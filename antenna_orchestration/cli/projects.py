@@ -10,6 +10,7 @@ import typer
 from antenna_orchestration import errors
 from antenna_orchestration.cli import output
 from antenna_orchestration.cli.connecting import with_records, with_services
+from antenna_orchestration.cli.options import JsonOption
 from antenna_orchestration.domain.job import DispatchMode
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ app = typer.Typer(help="List projects, and set their defaults.", no_args_is_help
 
 
 @app.command("list")
-def list_(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def list_(json_: JsonOption = False) -> None:
     """List projects. The first job or token that names a project creates it."""
     found = with_records(lambda records: records.catalog.projects.list())
     if json_:
@@ -57,7 +58,7 @@ def list_(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
 def show(
     project: Annotated[str, typer.Argument(metavar="PROJECT", help="The project's slug.", show_default=False)],
     *,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json_: JsonOption = False,
 ) -> None:
     """Show a project: its defaults, and what is said of it as a data set.
 

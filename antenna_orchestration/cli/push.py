@@ -44,10 +44,11 @@ def push(
     from antenna_orchestration import settings as settings_module
     from antenna_orchestration.cli import joined
     from antenna_orchestration.push import main
+    from antenna_orchestration.push.options import PushOptions
 
     settings = settings_module.get()
     output.show_own_logs(settings.log_level)
-    options = main.PushOptions(
+    options = PushOptions(
         service=service,
         project=project,
         batch_size=batch_size,

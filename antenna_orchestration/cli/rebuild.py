@@ -8,6 +8,7 @@ import typer
 
 from antenna_orchestration.cli import output
 from antenna_orchestration.cli.connecting import with_services
+from antenna_orchestration.cli.options import JsonOption
 from antenna_orchestration.domain.texts import counted
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 def rebuild(
     job: Annotated[int, typer.Argument(metavar="JOB", help="Number of the job.", show_default=False)],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing, only report what is missing.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json_: JsonOption = False,
 ) -> None:
     """Restore from the catalog what NATS and Redis lost of a job.
 

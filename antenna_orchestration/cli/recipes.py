@@ -10,6 +10,7 @@ import typer
 from antenna_orchestration import errors
 from antenna_orchestration.cli import output
 from antenna_orchestration.cli.connecting import with_services, with_services_making
+from antenna_orchestration.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from antenna_orchestration.ecology.recipes import Recipe
@@ -20,7 +21,6 @@ app = typer.Typer(
 )
 
 ProjectOption = Annotated[str, typer.Option(metavar="SLUG", help="The project.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 BuiltInOption = Annotated[bool, typer.Option("--default", help="The built-in recipe.")]
 
 

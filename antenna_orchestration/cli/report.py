@@ -9,6 +9,7 @@ import typer
 from antenna_orchestration import errors
 from antenna_orchestration.cli import output
 from antenna_orchestration.cli.connecting import with_services
+from antenna_orchestration.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from antenna_orchestration.processing.export import Exported
@@ -30,7 +31,7 @@ def report(
         bool, typer.Option("--pictures/--no-pictures", help="With crops and photographs, or without.")
     ] = True,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an earlier report in the same file.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json_: JsonOption = False,
 ) -> None:
     """Write a page about results: plots, pictures, how sure.
 

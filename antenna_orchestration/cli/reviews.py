@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from antenna_orchestration import errors
 from antenna_orchestration.cli import output
 from antenna_orchestration.cli.connecting import with_services
+from antenna_orchestration.cli.jobs import id_of
+from antenna_orchestration.cli.options import JsonOption
 from antenna_orchestration.domain.texts import counted
 
 if TYPE_CHECKING:
     from antenna_orchestration.catalog.reviews import StoredReview
-    from antenna_orchestration.domain.ids import JobId
 
 app = typer.Typer(
     help="Import what people say detections are, and compare it.", no_args_is_help=True, rich_markup_mode=None
@@ -22,8 +22,6 @@ app = typer.Typer(
 
 _WORDS = 5
 """Words without a name that are listed; `--out` and `--json` have all."""
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("import")
@@ -65,7 +63,7 @@ def import_(
             content,
             name=str(file),
             project=project,
-            job=None if job is None else _id(job),
+            job=None if job is None else id_of(job),
             reviewer=reviewer,
             imported_by=user_of_this_process(),
         )
@@ -121,7 +119,7 @@ def withdraw(
             services,
             detections,
             project=project,
-            job=None if job is None else _id(job),
+            job=None if job is None else id_of(job),
             reviewer=reviewer,
             by=user_of_this_process(),
         )
@@ -149,7 +147,7 @@ def list_(
     """List reviews, the latest first."""
     from antenna_orchestration.processing import reviews as verb
 
-    wanted = None if job is None else _id(job)
+    wanted = None if job is None else id_of(job)
     found = with_services(lambda services: verb.list_reviews(services, project=project, job=wanted, limit=limit))
     if json_:
         output.as_json([{**_as_data(one), "withdrawn": one.withdrawn} for one in found])
@@ -264,11 +262,3 @@ def _share(row: Any) -> tuple[str, str]:
     if row.share != row.share:
         return "-", "-"
     return f"{row.share:.2f}", f"{row.low:.2f} to {row.high:.2f}"
-
-
-def _id(job: int) -> JobId:
-    from antenna_orchestration.domain.ids import JobId
-
-    if not 0 < job < 2**63:
-        raise errors.NotFound(f"there is no job {job}; `antenna jobs list` shows all")
-    return JobId(job)

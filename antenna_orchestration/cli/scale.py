@@ -11,6 +11,7 @@ import typer
 from antenna_orchestration import errors
 from antenna_orchestration.cli import output
 from antenna_orchestration.cli.connecting import with_services
+from antenna_orchestration.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from antenna_orchestration.pools.configuration import AnyPool
@@ -28,7 +29,7 @@ def scale(
             metavar="SECONDS", min=1, help="Go on with a round each so many seconds.", show_default="one round"
         ),
     ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json_: JsonOption = False,
 ) -> None:
     """Start workers where work waits.
 

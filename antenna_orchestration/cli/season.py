@@ -10,6 +10,7 @@ import typer
 
 from antenna_orchestration.cli import output
 from antenna_orchestration.cli.connecting import with_services
+from antenna_orchestration.cli.options import JsonOption
 from antenna_orchestration.domain.texts import counted
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def season(
     project: Annotated[str, typer.Option(metavar="SLUG", help="The project.")] = "default",
     nights: Annotated[int, typer.Option(metavar="N", min=1, help="Show so many nights, the newest ones.")] = 14,
     all_: Annotated[bool, typer.Option("--all", help="Show all nights, and all that was ever wrong.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json_: JsonOption = False,
 ) -> None:
     """Show how a season goes, and what is wrong.
 

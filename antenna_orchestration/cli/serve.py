@@ -38,10 +38,11 @@ def serve(
     """
     from antenna_orchestration import settings as settings_module
     from antenna_orchestration.serve import main
+    from antenna_orchestration.serve.options import ServeOptions
 
     settings = settings_module.get()
     output.show_own_logs(settings.log_level)
-    options = main.ServeOptions(
+    options = ServeOptions(
         pipelines=tuple(dict.fromkeys(part.strip() for part in pipelines.split(",") if part.strip())),
         host=host,
         port=port,

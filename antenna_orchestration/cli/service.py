@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from antenna_orchestration.cli import output
+from antenna_orchestration.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from antenna_orchestration.embedded.systemd import Service
@@ -110,7 +111,7 @@ def status(
     *,
     is_system: Annotated[bool, _SYSTEM] = False,
     name: Annotated[str, _NAME] = "antenna",
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json_: JsonOption = False,
 ) -> None:
     """Show whether the service is installed and runs.
 

@@ -9,6 +9,7 @@ import typer
 
 from antenna_orchestration.cli import output
 from antenna_orchestration.cli.connecting import with_records, with_services
+from antenna_orchestration.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from antenna_orchestration.catalog.capture_sets import CaptureSet
@@ -20,7 +21,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The set.", show_default=False)]
 ProjectOption = Annotated[str, typer.Option(metavar="SLUG", help="Project of the photographs.")]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from antenna_orchestration.cli import output
+from antenna_orchestration.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from antenna_orchestration.settings import Settings
@@ -26,7 +27,7 @@ This page is made by `antenna settings --markdown`.
 
 
 def settings(
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json_: JsonOption = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the reference page, without values.")] = False,
 ) -> None:
     """List every setting, without passwords."""

@@ -9,6 +9,7 @@ import typer
 
 from antenna_orchestration.cli import output
 from antenna_orchestration.cli.connecting import with_services, with_services_making
+from antenna_orchestration.cli.options import JsonOption
 from antenna_orchestration.cli.submit import parse_config
 from antenna_orchestration.domain.progress import duration
 
@@ -18,7 +19,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SourceArgument = Annotated[
     int, typer.Argument(metavar="SOURCE", help="Number of the source, as `list` shows it.", show_default=False)
 ]

@@ -10,6 +10,7 @@ import typer
 from antenna_orchestration import errors
 from antenna_orchestration.cli import output
 from antenna_orchestration.cli.connecting import with_services, with_services_making
+from antenna_orchestration.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +22,6 @@ app = typer.Typer(
 )
 
 ProjectOption = Annotated[str, typer.Option(help="Project of the names.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("import")

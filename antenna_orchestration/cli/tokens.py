@@ -9,13 +9,12 @@ import typer
 
 from antenna_orchestration.cli import output
 from antenna_orchestration.cli.connecting import with_services
+from antenna_orchestration.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from datetime import datetime
 
 app = typer.Typer(help="Create, list and revoke tokens for the gateway.", no_args_is_help=True, rich_markup_mode=None)
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 class RoleName(StrEnum):

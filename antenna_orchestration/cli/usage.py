@@ -10,6 +10,7 @@ import typer
 
 from antenna_orchestration.cli import output
 from antenna_orchestration.cli.connecting import with_records
+from antenna_orchestration.cli.options import JsonOption
 from antenna_orchestration.domain.texts import counted
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def usage(
         str | None, typer.Option(metavar="SLUG", help="Only what the lake holds of this project.", show_default="all")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="List at most this many, the largest first.")] = 20,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json_: JsonOption = False,
 ) -> None:
     """Show what takes how much room.
 

@@ -70,6 +70,7 @@ def worker(
     from antenna_orchestration.cli import joined
     from antenna_orchestration.pipelines import torch_installed
     from antenna_orchestration.worker import main as engine
+    from antenna_orchestration.worker.options import WorkerOptions
 
     settings = settings_module.get()
     if not pipelines:
@@ -88,7 +89,7 @@ def worker(
         flags = ("--pull",) if pull else ()
         raise typer.Exit(_on_each(gpus, name, metrics_port, shared, flags))
     output.show_own_logs(settings.log_level)
-    options = engine.WorkerOptions(
+    options = WorkerOptions(
         pipelines=tuple(part.strip() for part in (pipelines or "").split(",") if part.strip()),
         device=_device(device),
         batch_size=batch_size,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from antenna_orchestration.cli import output
 from antenna_orchestration.cli.connecting import with_services
+from antenna_orchestration.cli.options import JsonOption
 from antenna_orchestration.domain import reported_errors
 from antenna_orchestration.domain.texts import counted
 
@@ -21,7 +20,7 @@ _TROUBLES = ("reported", "expired", "late", "rejected")
 """Counters of HTTP workers that people should look at."""
 
 
-def workers(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def workers(json_: JsonOption = False) -> None:
     """List running workers. Their pipelines are named in `--json`."""
 
     async def read(services: Services) -> tuple[list[Heartbeat], dict[str, int], dict[str, Counter[str]]]:

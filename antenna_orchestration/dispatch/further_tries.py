@@ -20,7 +20,8 @@ from antenna_orchestration.domain.access import Token
 from antenna_orchestration.domain.ids import Epoch, ImageId, JobRun
 from antenna_orchestration.domain.job import Job
 from antenna_orchestration.domain.reported_errors import Report
-from antenna_orchestration.live.leases import NOBODY, KeptLease
+from antenna_orchestration.live.leases import KeptLease
+from antenna_orchestration.live.scripts import NOBODY
 from antenna_orchestration.queue.leasing import Lease
 
 WAIT_FOR_TURN: Final = 2.0
@@ -31,8 +32,8 @@ LOOK_EVERY: Final = 0.25
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Standing:
-    """A worker and a job, as far as further tries are concerned."""
+class Holding:
+    """What a worker holds of a job, as far as further tries are concerned."""
 
     # Whether errors were reported about images of the job.
     has_reports: bool = False
@@ -41,15 +42,15 @@ class Standing:
     holds_alone: bool = False
 
 
-async def standing(http: HttpServices, job: Job, epoch: Epoch, worker: Token) -> Standing:
-    """How the worker stands; waits for up to 2 s while it may get nothing for what it holds. Raises `Unavailable`."""
+async def holding(http: HttpServices, job: Job, epoch: Epoch, worker: Token) -> Holding:
+    """What the worker holds; waits for up to 2 s while it may get nothing because of that. Raises `Unavailable`."""
     if not await http.live.reports.count(job.job_run):
-        return Standing()
+        return Holding()
     deadline = time.monotonic() + WAIT_FOR_TURN
     while True:
         held = (await http.live.leases.of_worker(worker.holder)).get(job.job_run, [])
         reports = await http.live.reports.find(job.job_run, held)
-        found = Standing(has_reports=True, holds=bool(held), holds_alone=any(one.alone for one in reports.values()))
+        found = Holding(has_reports=True, holds=bool(held), holds_alone=any(one.alone for one in reports.values()))
         if not held or time.monotonic() >= deadline:
             return found
         if not found.holds_alone and await http.remote_leases.is_deliverable(job.job_run, epoch):
@@ -57,17 +58,15 @@ async def standing(http: HttpServices, job: Job, epoch: Epoch, worker: Token) ->
         await asyncio.sleep(LOOK_EVERY)
 
 
-async def take_parked(
-    http: HttpServices, job: Job, worker: Token, standing: Standing
-) -> tuple[ImageId, KeptLease] | None:
+async def take_parked(http: HttpServices, job: Job, holding: Holding) -> tuple[ImageId, KeptLease] | None:
     """Take out a parked task that the worker may have now; None when there is none. Raises `Unavailable`."""
     while (parked := await http.live.leases.take_parked(job.job_run)) is not None:
         image, kept = parked
         now = await http.live.leases.now()
         if not kept.is_ours(now=now, ack_wait=http.settings.task_ack_wait):
             continue
-        reports = await http.live.reports.find(job.job_run, [image]) if standing.has_reports else {}
-        if standing.holds and image in reports and reports[image].alone:
+        reports = await http.live.reports.find(job.job_run, [image]) if holding.has_reports else {}
+        if holding.holds and image in reports and reports[image].alone:
             await http.live.leases.hold(job.job_run, NOBODY, {image: kept}, now=kept.confirmed)
             return None
         return parked
@@ -75,13 +74,13 @@ async def take_parked(
 
 
 async def keep_for_others(
-    http: HttpServices, job: Job, worker: Token, found: Sequence[Lease], standing: Standing
+    http: HttpServices, job: Job, worker: Token, found: Sequence[Lease], holding: Holding
 ) -> tuple[list[Lease], Mapping[ImageId, Report]]:
     """Hand back what this worker reported an error about, for a while and if another worker serves the job.
 
     Returns the others, and the reports about them. Raises `Unavailable`.
     """
-    repeated = [one.task.image for one in found if one.delivery > 1] if standing.has_reports else []
+    repeated = [one.task.image for one in found if one.delivery > 1] if holding.has_reports else []
     reports = await http.live.reports.find(job.job_run, repeated)
     now = await http.live.leases.now()
     theirs = {

@@ -19,7 +19,8 @@ from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.domain.access import token_of
 from antenna_orchestration.domain.ids import ImageId, JobRun
 from antenna_orchestration.domain.job import ACTIVE
-from antenna_orchestration.live.leases import AHEAD, NOBODY, KeptLease
+from antenna_orchestration.live.leases import AHEAD, KeptLease
+from antenna_orchestration.live.scripts import NOBODY
 from antenna_orchestration.live.workers import WorkerRecord
 
 logger = logging.getLogger(__name__)

@@ -25,7 +25,8 @@ from antenna_orchestration.domain.http_lease import ACCEPTED_FOR, LeaseClaim
 from antenna_orchestration.domain.ids import Epoch, ImageId, JobRun
 from antenna_orchestration.domain.job import ACTIVE, Job
 from antenna_orchestration.domain.reported_errors import Report
-from antenna_orchestration.live.leases import NOBODY, KeptLease
+from antenna_orchestration.live.leases import KeptLease
+from antenna_orchestration.live.scripts import NOBODY
 from antenna_orchestration.queue import names
 from antenna_orchestration.queue.leasing import Lease
 
@@ -83,9 +84,9 @@ async def lease(
 
 async def _give(http: HttpServices, job: Job, epoch: Epoch, worker: Token, room: int) -> list[Leased]:
     """Lease up to `room` tasks; an empty list when none can be delivered, or the worker has to try one alone."""
-    standing = await further_tries.standing(http, job, epoch, worker)
-    while not standing.holds_alone:
-        if parked := await further_tries.take_parked(http, job, worker, standing):
+    holding = await further_tries.holding(http, job, epoch, worker)
+    while not holding.holds_alone:
+        if parked := await further_tries.take_parked(http, job, holding):
             return [await _give_parked(http, job, worker, *parked)]
         async with http.pulling(job.job_id):
             found = await http.leaser.lease(job.job_run, epoch, min(room, MOST_AT_ONCE))
@@ -98,8 +99,8 @@ async def _give(http: HttpServices, job: Job, epoch: Epoch, worker: Token, room:
         found = [one for one in found if one.is_ours]
         try:
             fresh = await _without_known(http, job, found)
-            fresh, reports = await further_tries.keep_for_others(http, job, worker, fresh, standing)
-            given = await _sort(http, job, worker, fresh, reports, may_have_alone=not standing.holds)
+            fresh, reports = await further_tries.keep_for_others(http, job, worker, fresh, holding)
+            given = await _sort(http, job, worker, fresh, reports, may_have_alone=not holding.holds)
         except BaseException:
             # They are not written down, so nobody would extend them.
             await http.remote_leases.hand_back(one.ack for one in found)

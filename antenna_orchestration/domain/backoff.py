@@ -9,6 +9,9 @@ from typing import Final
 _LARGEST_EXPONENT: Final = 64
 """Any back-off has reached its longest pause by then, and a float does not overflow yet."""
 
+OF_RESTARTS: Final = (0.2, 1.0, 5.0, 15.0, 30.0)
+"""Seconds before each restart of a process that ends again and again."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:

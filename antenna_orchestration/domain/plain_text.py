@@ -6,7 +6,6 @@ are shown, there and nowhere else. What is refused at the door is listed in docs
 
 from __future__ import annotations
 
-import unicodedata
 from typing import Final
 
 _JOINERS: Final = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
@@ -22,8 +21,3 @@ def seen(text: str, unseen: str) -> str:
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() or one in _JOINERS else " " if one.isspace() else unseen for one in text)
-
-
-def has_controls(text: str) -> bool:
-    """Whether the text holds control characters, line ends among them, or halves of characters."""
-    return not text.isprintable() and any(unicodedata.category(one) in ("Cc", "Cs") for one in text)

@@ -5,9 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Final
 
 from antenna_orchestration.domain import reported_errors
 from antenna_orchestration.domain.job import Counts
+
+FIRST_LINE: Final = 10.0
+LONGEST_PAUSE: Final = 300.0
+"""Seconds until the first line of a log about progress. The time between lines doubles up to the longest."""
+
+
+def line_after(due: float, elapsed: float) -> float:
+    """When the line after this one is due, in seconds since the beginning; `due` itself if that is still to come."""
+    while due <= elapsed:
+        due += min(due, LONGEST_PAUSE)
+    return due
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,13 +6,11 @@ Post-processing needs it: masking to a species list, sums by genus, the mean ove
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 SETTING: Final = "scores"
 """The job's setting. Where it is `auto`, a job's configuration leaves it out: workers of an older version, which do not
 know that value, take the job too, and keep the best classes only."""
-
-Asked = Literal["auto", "top", "full"]
 
 AUTO: Final = "auto"
 CHOICES: Final = (AUTO, "top", "full")

@@ -36,8 +36,6 @@ _FIRST: Final = np.datetime64("1973-01-01T00:00:00", "us")
 _LAST: Final = np.datetime64("2200-01-01T00:00:00", "us")
 """Between these, zones change at whole minutes of local time. What lies outside is a clock that was never set."""
 
-_MINUTE: Final = np.timedelta64(60_000_000, "us")
-
 _HALF_A_DAY: Final = np.timedelta64(12 * 3600 * 1_000_000, "us")
 
 _MOST_FROM_SUN: Final = 4.0

@@ -95,7 +95,7 @@ class _DagsterProcess:
     def prepare(self) -> None:
         """Nothing of its own: `write_home` has been called."""
 
-    def settle(self) -> None:
+    def set_up(self) -> None:
         """Nothing to set up."""
 
     def ailment(self) -> str | None:
@@ -176,7 +176,7 @@ class CodeServer(_DagsterProcess):
         except OSError as error:
             raise errors.Unavailable(f"the code server does not listen yet: {error}") from error
 
-    def settle(self) -> None:
+    def set_up(self) -> None:
         """At the first start there is no webserver yet."""
         with suppress(errors.Unavailable):
             self.webserver.reload()

@@ -53,7 +53,7 @@ class GatewayProcess:
             except (OSError, http.client.HTTPException) as error:
                 raise errors.Unavailable(f"the gateway does not answer yet: {error}") from error
 
-    def settle(self) -> None:
+    def set_up(self) -> None:
         """Do nothing: the gateway needs no set-up."""
 
     def ailment(self) -> str | None:

@@ -19,7 +19,7 @@ _DATA = ("lake", "nats", "postgres", "dagster", "postgres/data/global/pg_control
 _STORES = ("lake_uri", "nats_url", "redis_url", "database_url")
 
 
-def settle(home: Home, settings: settings_module.Settings, *, report: Report) -> None:
+def follow(home: Home, settings: settings_module.Settings, *, report: Report) -> None:
     """Let a moved home go on, and give a copied one an identity of its own; the caller holds the home's lock.
 
     Raises `InternalError` for a copy that would write where its original does.

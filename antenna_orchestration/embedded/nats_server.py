@@ -167,7 +167,7 @@ class NatsServer:
         if not information.get("jetstream"):
             raise errors.Unavailable("our NATS server runs without JetStream")
 
-    def settle(self) -> None:
+    def set_up(self) -> None:
         """Do nothing: the modules that own the streams and buckets create them."""
 
     def ailment(self) -> str | None:

@@ -151,7 +151,7 @@ class PostgresServer:
         if row is None or row[0] != self._cluster_name:
             raise errors.Unavailable(f"another server answers on port {self.port}, where our PostgreSQL should")
 
-    def settle(self) -> None:
+    def set_up(self) -> None:
         """Create missing roles and databases, and let each role connect to its own database only."""
         # It could log in as the superuser.
         if not self._password_is_set():
@@ -336,7 +336,7 @@ class PostgresServer:
         return note.exists() and note.read_bytes() == self._password_digest.encode()
 
     def _set_password(self) -> None:
-        """Give the superuser its password without knowing the one before; `settle` notes that it is the right one."""
+        """Give the superuser its password without knowing the one before; `set_up` notes that it is the right one."""
         argv = (self._binaries / "postgres", "--single", "-D", self.data, "postgres")
         statement = f"ALTER ROLE {SUPERUSER} PASSWORD '{self.credentials.postgres}'\n"
         command = dataclasses.replace(self.command(), name="postgres --single", argv=argv, input=statement.encode())

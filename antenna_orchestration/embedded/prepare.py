@@ -1,4 +1,4 @@
-"""Prepare the stores for this version and settle the past, in a separate process: the supervisor stays small.
+"""Prepare the stores for this version and clear the past, in a separate process: the supervisor stays small.
 
 `python -m antenna_orchestration.embedded.prepare HOOK` calls HOOK (`module:function`, given the settings; may be
 asynchronous) for catalog and queue, brings Dagster's tables to the installed version, and ends the runs in Dagster

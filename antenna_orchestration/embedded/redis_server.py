@@ -71,7 +71,7 @@ class RedisServer:
         if f"config_file:{self.home.redis / 'redis.conf'}".encode() not in answer:
             raise errors.Unavailable(f"another server answers on port {self.port}, where our Redis server should")
 
-    def settle(self) -> None:
+    def set_up(self) -> None:
         """Do nothing: Redis needs no set-up."""
 
     def ailment(self) -> str | None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 from antenna_orchestration import errors
+from antenna_orchestration.domain.backoff import OF_RESTARTS
 from antenna_orchestration.embedded import disk, ports, processes
 from antenna_orchestration.embedded.children import Child, Children
 from antenna_orchestration.embedded.events import Event, Kind
@@ -19,8 +20,6 @@ from antenna_orchestration.embedded.servers import Recovering, Server
 
 START_TIMEOUT = 180.0
 """Seconds within which a process has to become healthy, not counting those in which it says that it recovers."""
-BACK_OFF = (0.2, 1.0, 5.0, 15.0, 30.0)
-"""Seconds before each restart; after the last one the supervisor gives up on the process."""
 FORGIVEN_AFTER = 120.0
 """Seconds that a process must run until its earlier ends no longer count."""
 LOOK_EVERY = 5.0
@@ -83,7 +82,7 @@ class Restarter:
                 ends = strangers = 0
             self._say("problem", f"{self.server.name} ended ({self.child.epitaph}), starting it again")
             while True:
-                if ends == len(BACK_OFF):
+                if ends == len(OF_RESTARTS):
                     log = self.child.command.log
                     raise errors.InternalError(
                         f"{self.server.name} ended {ends + 1} times, {self.child.epitaph} (log: {log})"
@@ -91,7 +90,7 @@ class Restarter:
                 if await self._waited_for_room(self.child):
                     # It will have ended for that reason, and no attempt was in vain.
                     ends = 0
-                await asyncio.sleep(BACK_OFF[ends])
+                await asyncio.sleep(OF_RESTARTS[ends])
                 ends += 1
                 try:
                     await self.start()
@@ -173,7 +172,7 @@ class Restarter:
             self.server.check()
             if self.server.port and not processes.listens(child.pid, self.server.port):
                 return errors.Unavailable(f"another process listens on port {self.server.port}")
-            self.server.settle()
+            self.server.set_up()
         except errors.Unavailable as error:
             return error
         return None

@@ -25,7 +25,7 @@ class Recovering(errors.Unavailable):
 
 
 class Server(Protocol):
-    """A server we run. In order: `prepare`, its command, `check` until it passes, `settle`, then `ailment`."""
+    """A server we run. In order: `prepare`, its command, `check` until it passes, `set_up`, then `ailment`."""
 
     @property
     def name(self) -> str:
@@ -49,7 +49,7 @@ class Server(Protocol):
         """Log in and check that this is our server. Raises `Unavailable` until it is, of which `Recovering`."""
         ...
 
-    def settle(self) -> None:
+    def set_up(self) -> None:
         """Finish its set-up once it answers; idempotent. Raises `Unavailable` if that has to be tried again."""
         ...
 

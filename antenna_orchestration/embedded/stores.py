@@ -51,7 +51,7 @@ def plan(
     """
     home = Home(settings.home.absolute())
     home.create()
-    moving.settle(home, settings, report=report)
+    moving.follow(home, settings, report=report)
     generated = credentials.load(home, report=report)
     public: dict[str, tuple[int, str]] = {}
     if dagster:
@@ -167,7 +167,7 @@ class EmbeddedStores:
             self._processes[server.name] = processes.spawn(server.command(), mark=self._mark)
         for server in chosen:
             self._wait_until_healthy(server)
-            server.settle()
+            server.set_up()
 
     def stop(self, *names: str) -> None:
         """Stop the named servers, or all, in order; data stay."""

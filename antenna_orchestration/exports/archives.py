@@ -98,7 +98,7 @@ class Gaps:
         """Something is missing."""
         self.lines.append(f"{what}: {how}")
 
-    def settle(self) -> list[str]:
+    def left_out(self) -> list[str]:
         """What is left out for want of it. Raises `Incomplete` where nothing may be left out."""
         if self.lines and not self.partial:
             raise Incomplete(self.format, self.lines)
@@ -144,7 +144,7 @@ def opened(
         session.execute("SET temp_directory = ?", [spilled])
         of_the_dataset = len(gaps.lines)
         usable = _usable(material, session, gaps, judge)
-        left_out = gaps.settle()
+        left_out = gaps.left_out()
         _with_labels(session)
         _register_names(material, session)
         _register_functions(material, session)

@@ -23,7 +23,7 @@ MOST_OF_ONE: Final = 1_024
 FILES: Final = 512
 """Files and sockets that a process needs besides: the stores', temporary files, images and tables under way."""
 
-SETTLED: Final = 2.0
+STAYS_IDLE: Final = 2.0
 """Seconds for which an idle connection stays, whoever needs room: a new client is just about to ask."""
 
 SAY_EVERY: Final = 10.0
@@ -116,7 +116,7 @@ class Connections:
         if not idle:
             return False
         longest, since = next(iter(idle.items()))
-        if now - since < SETTLED:
+        if now - since < STAYS_IDLE:
             return False
         self.leave(longest)
         longest.close_idle()

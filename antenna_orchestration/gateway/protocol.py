@@ -27,7 +27,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.gateway.clients import neighbourhood
 from antenna_orchestration.gateway.connections import Connections
 from antenna_orchestration.gateway.middleware import HEADERS
-from antenna_orchestration.gateway.pace import Pace
+from antenna_orchestration.gateway.throughput import Throughput
 
 logger = logging.getLogger(__name__)
 
@@ -101,8 +101,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._around = 0
         self._unwanted = 0
         now = self.loop.time()
-        self._reading = Pace(guard.patience, now=now)
-        self._writing = Pace(guard.patience, now=now)
+        self._reading = Throughput(guard.patience, now=now)
+        self._writing = Throughput(guard.patience, now=now)
         self._unread: int | None = None
         self._refused = False
         self._is_head_too_long = False

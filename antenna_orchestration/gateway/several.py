@@ -22,14 +22,12 @@ from multiprocessing.context import ForkProcess
 from typing import Final
 
 from antenna_orchestration import kernel
+from antenna_orchestration.domain.backoff import OF_RESTARTS
 
 logger = logging.getLogger(__name__)
 
 ASK_EVERY: Final = 0.5
 """Seconds between two questions whether to stop."""
-
-BACK_OFF: Final = (0.2, 1.0, 5.0, 15.0, 30.0)
-"""Seconds before a process that ended is started again; each end in a row waits longer."""
 
 FORGIVEN_AFTER: Final = 60.0
 """Seconds that a process must run until its earlier ends no longer count."""
@@ -97,7 +95,7 @@ class _Place:
         """Seconds until the next start, which is due only then."""
         if time.monotonic() - self._began > FORGIVEN_AFTER:
             self._ends = 0
-        rest = BACK_OFF[min(self._ends, len(BACK_OFF) - 1)]
+        rest = OF_RESTARTS[min(self._ends, len(OF_RESTARTS) - 1)]
         self._ends += 1
         self._start_at = time.monotonic() + rest
         return rest

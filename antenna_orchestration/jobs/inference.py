@@ -12,6 +12,7 @@ from antenna_orchestration.jobs.refusals import check_range, told_in_one_line
 from antenna_orchestration.pipelines import torch_installed
 from antenna_orchestration.resources.interruptible import run_interruptible_blocking
 from antenna_orchestration.worker import main as engine
+from antenna_orchestration.worker.options import WorkerOptions, WorkerSummary
 
 _YEAR: Final = 366 * 24 * 3600
 """In seconds."""
@@ -51,7 +52,7 @@ def work(context: dg.OpExecutionContext, config: WorkerConfig) -> None:
         check_range("max_lifetime", config.max_lifetime, 1, _YEAR)
         if not config.pipelines:
             torch_installed.check()
-    options = engine.WorkerOptions(
+    options = WorkerOptions(
         pipelines=tuple(config.pipelines),
         device=config.device,
         batch_size=config.batch_size,
@@ -60,7 +61,7 @@ def work(context: dg.OpExecutionContext, config: WorkerConfig) -> None:
         name=config.name,
     )
 
-    def body(stop: threading.Event) -> engine.WorkerSummary:
+    def body(stop: threading.Event) -> WorkerSummary:
         return engine.run(settings.get(), options, should_stop=stop.is_set, run_id=context.run.run_id)
 
     with told_in_one_line():

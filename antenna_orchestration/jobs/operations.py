@@ -33,8 +33,6 @@ merge_tables = dg.define_asset_job(
 
 _MOST_DAYS = 36_500
 
-_UNFINISHED = [status for status in dg.DagsterRunStatus if status not in dagster_history.OVER]
-
 _PARTITION_TAG = "dagster/partition"
 
 _FOR_EVER = timedelta(days=_MOST_DAYS)
@@ -106,7 +104,9 @@ def _prune_partitions(instance: dg.DagsterInstance, stores: Stores, before: date
     """Delete the partitions of old jobs of which no run is left; returns how many."""
     definition = str(processing_jobs.name)
     keys_of = {job: key for key in instance.get_dynamic_partitions(definition) if (job := _job_of(key)) is not None}
-    unfinished = {run.tags.get(_PARTITION_TAG) for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED))}
+    unfinished = {
+        run.tags.get(_PARTITION_TAG) for run in instance.get_runs(dg.RunsFilter(statuses=dagster_history.UNFINISHED))
+    }
     deleted = 0
     jobs = list(keys_of)
     for start in range(0, len(jobs), _PARTITIONS):

@@ -11,7 +11,6 @@ limit; what does not fit is in a temporary folder, and so are the sorted rows, w
 from __future__ import annotations
 
 import json
-import logging
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -41,8 +40,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from antenna_orchestration.ecology.model import Classes, Night, Place
-
-logger = logging.getLogger(__name__)
 
 RECIPE: Final = b"antenna.recipe"
 JOBS: Final = b"antenna.jobs"

@@ -13,9 +13,6 @@ from antenna_orchestration.live import keys
 from antenna_orchestration.live.connection import translated
 from antenna_orchestration.live.scripts import NOBODY, LeaseScripts
 
-__all__ = ["NOBODY", "HttpLeases", "KeptLease"]
-
-
 AHEAD: Final = 5.0
 """Seconds beyond now from which on a time shows that Redis' clock was set back since it was noted."""
 

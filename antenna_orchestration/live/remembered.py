@@ -23,8 +23,9 @@ import msgspec
 from antenna_orchestration import errors
 from antenna_orchestration.domain.http_lease import HttpWorkerSpeed
 from antenna_orchestration.domain.ids import ImageId, JobRun
-from antenna_orchestration.live.leases import NOBODY, HttpLeases, KeptLease
+from antenna_orchestration.live.leases import HttpLeases, KeptLease
 from antenna_orchestration.live.reports import RememberedReports
+from antenna_orchestration.live.scripts import NOBODY
 from antenna_orchestration.live.store import LiveStore
 from antenna_orchestration.live.turns import RememberedTurns
 from antenna_orchestration.live.workers import HttpWorkers, WorkerRecord, unheard

@@ -1,7 +1,8 @@
-"""Pipelines: what finds and names the insects in an image. Only this package imports torch.
+"""Pipelines: what finds and names the insects in an image.
 
-`interface` says what a pipeline is, and `registry` which ones there are. `light_trap/`, `published/`, `exported/` and
-`null` are the built-in kinds. `weights` fetches model files, `images` decodes photographs, `torch_device` does what a
-GPU needs, and `scoring` and `labels` turn a classifier's outputs into classifications. `pictures` draws results for
-people.
+Only this package and the worker's device process (`worker/device/process.py`, `worker/device/template.py`) import
+torch. `interface` says what a pipeline is, and `registry` which ones there are. `light_trap/`, `published/` and `null`
+are built in; `declared/` runs what YAML files declare, `exported/` what those of the older form do. `weights` fetches
+model files, `images` decodes photographs, `torch_device` does what a GPU needs, and `scoring` and `labels` turn a
+classifier's outputs into classifications. `pictures` draws results for people.
 """

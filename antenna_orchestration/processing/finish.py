@@ -7,7 +7,6 @@ until the status says that the tables hold their rows.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -29,8 +28,6 @@ from antenna_orchestration.processing import clear_queue
 from antenna_orchestration.processing.collect import JobLeft
 from antenna_orchestration.processing.reconcile import reconcile
 from antenna_orchestration.processing.services import Services
-
-logger = logging.getLogger(__name__)
 
 OF_PARTS: Final = ("detections", "classifications")
 """Tables that are made from parts, beside the further ones (`schemas.FURTHER`) that only some jobs have."""

@@ -19,7 +19,8 @@ from antenna_orchestration.domain.job import DispatchMode, ImageStatus, Job, Log
 from antenna_orchestration.domain.progress import duration
 from antenna_orchestration.domain.reported_errors import Report
 from antenna_orchestration.domain.texts import counted
-from antenna_orchestration.live.leases import NOBODY, KeptLease
+from antenna_orchestration.live.leases import KeptLease
+from antenna_orchestration.live.scripts import NOBODY
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue.tasks import QueuedTask
 
@@ -107,7 +108,7 @@ async def read(services: Services, job_id: JobId, image: ImageId) -> ImageLife:
         if lease is not None:
             _tell_unknown(life, lease.delivery - 1, told)
     else:
-        life.moments += _settled(row)
+        life.moments += _accounted_for(row)
         life.now = f"{row.status}{f': {row.reason}' if row.reason else ''}"
         _tell_unknown(life, row.attempts - 1, told)
         if row.leased_at is None:
@@ -167,7 +168,7 @@ def _reported(report: Report, reporter: str) -> Moment:
     return Moment(at=at, what="reported", detail=f"by {reporter or 'an HTTP worker'}{often}: {report.reason}{alone}")
 
 
-def _settled(row: ImageRow) -> list[Moment]:
+def _accounted_for(row: ImageRow) -> list[Moment]:
     by = f"by {row.worker}" if row.worker else ""
     found = []
     if row.leased_at is not None:

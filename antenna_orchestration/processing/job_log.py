@@ -10,16 +10,12 @@ from typing import Final
 from antenna_orchestration.domain import reach, reported_errors, stalls
 from antenna_orchestration.domain.job import DispatchMode, Job
 from antenna_orchestration.domain.messages import Heartbeat
-from antenna_orchestration.domain.progress import JobProgress
+from antenna_orchestration.domain.progress import FIRST_LINE, JobProgress, line_after
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.pipelines import registry
 from antenna_orchestration.processing import scale, waiting
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue.tasks import Waiting
-
-FIRST_LINE: Final = 10.0
-LINE_AT_MOST_EVERY: Final = 300.0
-"""Seconds until the first line about progress. The time between lines doubles up to the longest."""
 
 WORKER_COMES: Final = "worker_comes"
 """The action of the line that says that a worker is about to start."""
@@ -129,8 +125,7 @@ class JobLog:
         elapsed = time.monotonic() - self._started
         if elapsed < self._next_line:
             return
-        while self._next_line <= elapsed:
-            self._next_line += min(self._next_line, LINE_AT_MOST_EVERY)
+        self._next_line = line_after(self._next_line, elapsed)
         workers = [one for one in await self._services.heartbeats.workers() if reach.can_serve(one, self._job)]
         leases = Counter({one.worker: one.leased for one in workers if one.leased})
         line = "; ".join([progress.line, *_of_queue(await self._waiting())])

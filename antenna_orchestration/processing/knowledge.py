@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from antenna_orchestration import __version__
 from antenna_orchestration.catalog.deployments import Renamed
@@ -21,8 +21,6 @@ from antenna_orchestration.ecology.tables import Decision
 from antenna_orchestration.processing import known_labels
 from antenna_orchestration.processing.recipes import of_project
 from antenna_orchestration.processing.services import Services
-
-NO_NAMES: Final = Names({})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from antenna_orchestration import errors
+from antenna_orchestration import errors, kernel
 
 logger = logging.getLogger(__name__)
 
@@ -50,27 +50,17 @@ async def rest(seconds: float, *, unless: asyncio.Event) -> None:
             await unless.wait()
 
 
-def is_cancelled() -> bool:
-    """Whether the calling task was cancelled. Every loop has to check this once per round.
-
-    Up to Python 3.11 `asyncio.wait_for`, which all clients use, swallows a cancellation that arrives together with the
-    result it waits for.
-    """
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
 def raise_if_cancelled() -> None:
     """Raise the cancellation that was swallowed."""
-    if is_cancelled():
+    if kernel.is_cancelled():
         raise asyncio.CancelledError
 
 
 async def _repeat(loop: Loop) -> None:
-    while not is_cancelled():
+    while not kernel.is_cancelled():
         try:
             await loop.act()
         except errors.Unavailable as error:
             logger.warning("%s: %s", loop.name, error)
-        if not is_cancelled():
+        if not kernel.is_cancelled():
             await asyncio.sleep(loop.every)

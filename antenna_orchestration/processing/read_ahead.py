@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final, Generic, TypeVar
 
-from antenna_orchestration.processing import loops
+from antenna_orchestration import kernel
 from antenna_orchestration.queue.results import Received, ResultFeed
 
 BATCH: Final = 2_000
@@ -68,7 +68,7 @@ class ReadAhead(Generic[B]):
         self._in_hand -= len(received)
 
     async def _read(self) -> None:
-        while not loops.is_cancelled():
+        while not kernel.is_cancelled():
             # No more than are still missing, so that the pull ends as soon as the last result arrives.
             wanted = max(min(BATCH, self._missing() - self._in_hand), 1)
             received = await self._feed.pull(wanted, wait=FLUSH)

@@ -17,9 +17,6 @@ from antenna_orchestration.push.engine import Pusher
 from antenna_orchestration.push.options import PushOptions, PushSummary
 from antenna_orchestration.push.service import ProcessingService
 
-__all__ = ["PushOptions", "PushSummary", "run"]
-
-
 ASK_EVERY: Final = 0.5
 """Seconds between two questions whether to stop."""
 

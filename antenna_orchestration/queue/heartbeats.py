@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import re
 from datetime import datetime, timedelta
 from typing import Final, cast
@@ -16,8 +15,6 @@ from antenna_orchestration.domain import messages
 from antenna_orchestration.queue import names
 from antenna_orchestration.queue.connection import translated
 from antenna_orchestration.queue.watching import watching
-
-logger = logging.getLogger(__name__)
 
 HEARTBEAT_EVERY = 5.0
 """Seconds between heartbeats, a sixth of the time after which an entry expires."""

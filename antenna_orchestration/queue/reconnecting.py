@@ -18,6 +18,8 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.transport import TcpTransport
 
+from antenna_orchestration import kernel
+
 logger = logging.getLogger(__name__)
 
 EXPECTED: Final = (OSError, TimeoutError, nats.errors.Error)
@@ -74,7 +76,7 @@ class ReconnectingClient(Client):  # type: ignore[misc]
         except Exception as error:
             why = repr(error)
         task = asyncio.current_task()
-        is_wanted = task in self._background_tasks() and not _is_cancelled()
+        is_wanted = task in self._background_tasks() and not kernel.is_cancelled()
         if is_wanted and self.is_connected:
             logger.warning("%s on a connection to NATS failed, connecting anew: %s", what, why)
             await self._process_op_err(nats.errors.Error(why))
@@ -106,7 +108,7 @@ class ReconnectingClient(Client):  # type: ignore[misc]
             else:
                 if self.is_connected:
                     return
-            if self.is_closed or _is_cancelled():
+            if self.is_closed or kernel.is_cancelled():
                 return
             self._status = Client.RECONNECTING
             await asyncio.sleep(self.options["reconnect_time_wait"])
@@ -123,11 +125,6 @@ class ReconnectingClient(Client):  # type: ignore[misc]
             # nats-py would wait until they are written.
             self._pending, self._pending_data_size = [], 0
         await super()._close(status, do_cbs)
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 class _Transport(TcpTransport):  # type: ignore[misc]

@@ -25,6 +25,7 @@ from sqlalchemy import select
 from antenna_orchestration import settings
 
 OVER: Final = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+UNFINISHED: Final = [status for status in dg.DagsterRunStatus if status not in OVER]
 
 PAGE: Final = 500
 """Runs at once: some 25,000 events."""

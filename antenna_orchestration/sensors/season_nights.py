@@ -17,8 +17,6 @@ from antenna_orchestration.resources.stores import Stores
 WAITS: Final = 900.0
 """Seconds for which a season that changed waits for jobs of its project that are under way."""
 
-_UNFINISHED: Final = [status for status in dg.DagsterRunStatus if status not in dagster_history.OVER]
-
 
 @dataclass
 class _Memory:
@@ -69,7 +67,9 @@ def season_nights(context: dg.SensorEvaluationContext, stores: Stores) -> dg.Sen
         due = [one.project for one in marks]
     if not due:
         said = f"jobs of {', '.join(waiting)} are under way" if waiting else "no season changed"
-    elif context.instance.get_runs_count(dg.RunsFilter(job_name=update_season.name, statuses=_UNFINISHED)):
+    elif context.instance.get_runs_count(
+        dg.RunsFilter(job_name=update_season.name, statuses=dagster_history.UNFINISHED)
+    ):
         said = "a run of update_season is under way"
     else:
         said = ""

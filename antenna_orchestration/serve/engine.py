@@ -31,7 +31,7 @@ from antenna_orchestration.serve import describing
 from antenna_orchestration.serve.lane import DEPTH, Lanes
 from antenna_orchestration.settings import Settings
 from antenna_orchestration.worker.device import protocol
-from antenna_orchestration.worker.device.client import DeviceLost, PipelineUnavailable
+from antenna_orchestration.worker.device.client import DeviceLost
 from antenna_orchestration.worker.device.model_loading import BACKOFF
 from antenna_orchestration.worker.device.pool import DevicePool
 from antenna_orchestration.worker.policy.batch_groups import BatchGroup
@@ -273,6 +273,3 @@ def _item(group: BatchGroup, wanted: Wanted) -> protocol.Item:
     # Platforms send the boxes that they have to everybody.
     given = wanted.given if group.spec.takes_detections else None
     return protocol.Item(0, 0, number, uri, None, None, given)
-
-
-__all__ = ["Engine", "NothingDone", "PipelineUnavailable", "ProcessLost", "ServiceBusy"]

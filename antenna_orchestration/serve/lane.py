@@ -132,7 +132,7 @@ class Lanes:
             logger.exception("a batch of %s", batch[0].group.slug)
             _fail(batch, errors.InternalError(f"{type(error).__name__}: {error}"))
         else:
-            self._settle(batch, report)
+            self._sort_out(batch, report)
         finally:
             this = asyncio.current_task()
             assert this is not None
@@ -151,7 +151,7 @@ class Lanes:
             else:
                 return
 
-    def _settle(self, batch: Sequence[_Image], report: protocol.Report) -> None:
+    def _sort_out(self, batch: Sequence[_Image], report: protocol.Report) -> None:
         images = {one.shipment.item.number: one for one in batch}
         for said in report.outcomes:
             image = images[said.number]

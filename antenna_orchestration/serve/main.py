@@ -27,8 +27,6 @@ from antenna_orchestration.serve.engine import Engine
 from antenna_orchestration.serve.options import ServeOptions
 from antenna_orchestration.worker.device.pool import DevicePool
 
-__all__ = ["ServeOptions", "run"]
-
 logger = logging.getLogger(__name__)
 
 KEEP_ALIVE: Final = 75

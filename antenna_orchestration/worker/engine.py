@@ -211,7 +211,7 @@ class Engine:
         self._tasks_in_hand = TasksInHand(memory=memory, nudge=nudge, timing=timing)
         self._puller = puller = Puller(fetch=connections.fetch, nudge=nudge, timing=timing)
         self._model_loader = ModelLoader(device=connections.device, nudge=nudge, timing=timing)
-        source_health = SourceHealth(max_attempts=settings.max_attempts, dice=timing.dice)
+        source_health = SourceHealth(max_attempts=settings.max_attempts, timing=timing)
         self._lease_time = LeaseTime(settings.task_ack_wait)
         speed = DeviceSpeed(
             lease_time=self._lease_time,

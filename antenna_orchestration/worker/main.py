@@ -22,8 +22,6 @@ from antenna_orchestration.worker import engine
 from antenna_orchestration.worker.options import WorkerOptions, WorkerSummary
 from antenna_orchestration.worker.stopping import StopRequest
 
-__all__ = ["WorkerOptions", "WorkerSummary", "run"]
-
 logger = logging.getLogger(__name__)
 
 ASK_EVERY: Final = 0.5

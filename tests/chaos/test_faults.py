@@ -137,7 +137,7 @@ async def test_g_nats_cannot_be_reached_for_half_a_minute(rig: Rig) -> None:
 
 @pytest.mark.parametrize("when", ["before the job", "during the job"])
 async def test_g_the_store_of_nats_is_set_back(rig: Rig, when: str) -> None:
-    """What a power failure can do: acknowledged tasks and results are gone, settled ones are back."""
+    """What a power failure can do: confirmed tasks and results are gone, acknowledged ones are back."""
     rig.worker()
     folder = Path(rig.settings.home) / "nats"
     copy = rig.folder / "nats-copy"

@@ -49,8 +49,8 @@ def conclude(job: JobId, status: JobStatus) -> None:
         current = await catalog.jobs.get(job)
         await catalog.jobs.start(current.job_run, "run")
         images = [row["image_id"] async for rows in catalog.images.manifest(job) for row in rows]
-        settled = [ImageOutcome(image, "done", None, 1, None, False, 8, 8, 1, 2, "w") for image in images]
-        await catalog.images.commit(current.job_run, settled)
+        outcomes = [ImageOutcome(image, "done", None, 1, None, False, 8, 8, 1, 2, "w") for image in images]
+        await catalog.images.commit(current.job_run, outcomes)
         await catalog.job_log.add(job, "no_worker", "No worker listens; the job waits", level="WARNING")
         await catalog.jobs.finish(current.job_run, status, None)
 

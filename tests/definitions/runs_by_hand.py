@@ -28,8 +28,6 @@ from tests.waiting import wait_until
 
 T = TypeVar("T")
 
-OVER = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
-
 
 class RunsByHand:
     """One job, its runs, and a worker."""

@@ -74,11 +74,6 @@ def start(wanted: settings.Settings, job: Job, run_id: str) -> None:
     do(wanted, act)
 
 
-def leave(wanted: settings.Settings, job: Job, run_id: str) -> None:
-    """What an interrupted run does last."""
-    do(wanted, lambda services: services.catalog.collectors.leave(job.job_run, run_id=run_id))
-
-
 @pytest.mark.long
 def test_a_queued_job_is_claimed_once(wanted: settings.Settings, project: str) -> None:
     job = do(wanted, lambda services: make_job(services, project, 5, priority=10, name="a\x1b[31m", created_by="anna"))

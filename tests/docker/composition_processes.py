@@ -142,7 +142,7 @@ class Running:
         if done.returncode:
             raise errors.Unavailable(f"{self.name} is not healthy: {(done.stderr or done.stdout).strip()[-300:]}")
 
-    def settle(self) -> None:
+    def set_up(self) -> None:
         """Nothing to set up."""
 
     def ailment(self) -> str | None:
@@ -187,7 +187,7 @@ class RunningPostgres(PostgresServer):
         command = super().command()
         return dataclasses.replace(command, argv=(*command.argv, *self.service.command[1:]))
 
-    def settle(self) -> None:
+    def set_up(self) -> None:
         """Run the script as the image does at its first start."""
         [script] = self.service.configs.values()
         where = ("--host=127.0.0.1", f"--port={self.port}", "--username=postgres", "--dbname=postgres")

@@ -14,7 +14,7 @@ from typing import Any, get_args
 import pytest
 import typer.main
 
-from antenna_orchestration import settings
+from antenna_orchestration import errors, settings
 from antenna_orchestration.cli.main import app
 from antenna_orchestration.domain.job import IMAGE_TRANSITIONS, JOB_TRANSITIONS
 from antenna_orchestration.domain.messages import Announcement, Heartbeat, Result, Task
@@ -25,6 +25,7 @@ from antenna_orchestration.exports import crops, duckdb_file, flat_columns, pict
 from antenna_orchestration.exports.formats import FORMATS
 from antenna_orchestration.lake import columns, schemas
 from antenna_orchestration.pipelines.declared import description, recipe
+from antenna_orchestration.processing import health
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -244,6 +245,51 @@ def test_the_layout_shows_the_layers_of_the_import_contract() -> None:
 
 def names_of(layer: str) -> set[str]:
     return set(re.findall(r"\w+", layer))
+
+
+def test_the_pages_have_every_health_check_in_its_order() -> None:
+    design, dagster = ((ROOT / f"docs/{name}.md").read_text() for name in ("design", "reference/dagster"))
+    section = design.split("\n## Health check\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    without = [name for name in health.CHECKS if name not in rows]
+    assert not without, f"docs/design.md, Health check, has no row for {', '.join(without)}"
+    assert rows == list(health.CHECKS), "docs/design.md, Health check, has its rows in another order than health.CHECKS"
+    only_look = " ".join(section.split("\n\n")[-1].split()).split(" cost little")[0]
+    assert tuple(re.findall(r"`(\w+)`", only_look)) == health.WATCHED
+    listed = re.search(r"^\| ((?:`\w+`(?:, )?)+) \| `jobs_health` \|", dagster, re.MULTILINE)
+    assert listed, "docs/reference/dagster.md has no row for the checks of jobs_health"
+    assert re.findall(r"`(\w+)`", listed[1]) == list(health.CHECKS), "docs/reference/dagster.md lists other checks"
+
+
+def test_the_pages_say_when_the_sensor_looks_at_a_claimed_job() -> None:
+    seconds = f"{constant('sensors/queued_jobs.py', 'CLAIMED_TOO_LONG'):.0f} s"
+    for page, sentence in (
+        ("design", f"After {seconds} the sensor looks at the job's runs"),
+        ("design", f"CLAIMED for {seconds} without a run"),
+        ("howto/when-something-is-wrong", f"the sensor launches it again after {seconds}"),
+        ("howto/runs", f"another run after {seconds}"),
+    ):
+        text = " ".join((ROOT / f"docs/{page}.md").read_text().split())
+        assert sentence in text, f"docs/{page}.md does not say: {sentence}"
+
+
+def constant(path: str, name: str) -> float:
+    """A number that a module of the package defines, read without importing it: Dagster takes seconds."""
+    for node in ast.parse((ROOT / "antenna_orchestration" / path).read_text()).body:
+        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [name]:
+            return float(ast.literal_eval(node.value))
+    raise AssertionError(f"{path} does not define {name}")
+
+
+def test_the_tree_of_errors_shows_every_class_at_its_place() -> None:
+    drawn: list[tuple[str, str]] = []
+    above: list[str] = []
+    for branch, name in re.findall(r"^    ((?:[│ ]   )*(?:[├└]── )?)([A-Z]\w+)", errors.__doc__ or "", re.MULTILINE):
+        depth = len(branch) // 4
+        above[depth:] = [name]
+        drawn.append((name, above[depth - 1] if depth else "Exception"))
+    classes = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, Exception)]
+    assert sorted(drawn) == sorted((one.__name__, one.__bases__[0].__name__) for one in classes)
 
 
 def test_the_design_names_every_folder_of_the_package() -> None:

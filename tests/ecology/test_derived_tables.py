@@ -315,9 +315,6 @@ def test_last_step_then_newest_then_best_score_decides(other: dict[str, Any]) ->
     assert night.detections["label"].tolist() == [GAMMA]
 
 
-Photographs = list[tuple[int | None, list[str | None]]]
-"""Of each its time and its labels."""
-
 LABEL = st.sampled_from([GAMMA, PRONUBA, "unlike any", None])
 
 

@@ -30,7 +30,7 @@ from antenna_orchestration.gateway.callers import BURST, STRANGERS_RATE, Callers
 from antenna_orchestration.gateway.clients import neighbourhood
 from antenna_orchestration.gateway.connections import Connections
 from antenna_orchestration.gateway.middleware import Edge
-from antenna_orchestration.gateway.pace import SLOWEST, Pace
+from antenna_orchestration.gateway.throughput import SLOWEST, Throughput
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.settings import Settings
 from tests.gateway.gateway_process import RunningGateway, file_job, http_worker, job_for_http, running_gateway, token
@@ -69,11 +69,11 @@ class Visitor:
 )
 def test_what_moves_slowly_is_not_too_slow(moved: int, now: float, *, is_too_slow: bool) -> None:
     """M7: a post on a bad link survives, however long it takes in all; one that stands still does not."""
-    pace = Pace(10.0, now=0.0)
+    moving = Throughput(10.0, now=0.0)
     for hour in range(3):
-        pace.restart(hour * 3600.0)
-        pace.add(moved)
-        assert pace.is_too_slow(hour * 3600.0 + now) is is_too_slow
+        moving.restart(hour * 3600.0)
+        moving.add(moved)
+        assert moving.is_too_slow(hour * 3600.0 + now) is is_too_slow
 
 
 def test_the_longest_idle_connection_makes_room() -> None:

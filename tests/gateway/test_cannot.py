@@ -70,7 +70,7 @@ async def test_replay_a_token_from_another_job(services: Services, gateway: Runn
     assert await services.queue.unread_results(first.job_run) == set()
 
 
-async def test_settle_a_task_twice_with_effect(services: Services, gateway: RunningGateway, project: str) -> None:
+async def test_report_on_a_task_twice_with_effect(services: Services, gateway: RunningGateway, project: str) -> None:
     job = await job_for_http(services, project, 2)
     worker = await http_worker(services, gateway, project)
     tasks = leased(worker, job.job_id, 2)

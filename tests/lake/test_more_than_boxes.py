@@ -23,8 +23,6 @@ from tests.ecology.nights_by_hand import capture, detection
 from tests.exports.materials import DUSK, night_at_the_pond
 from tests.exports.more import ROTATED, more_at_the_pond, ring
 
-Rows = list[dict[str, Any]]
-
 
 def further_names(table: str, tables: Mapping[str, pa.Table]) -> list[str]:
     found = tables[table].schema.names

@@ -13,8 +13,9 @@ from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.domain.reported_errors import Report
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.live import connection, keys
-from antenna_orchestration.live.leases import NOBODY, KeptLease
+from antenna_orchestration.live.leases import KeptLease
 from antenna_orchestration.live.remembered import RememberedStore
+from antenna_orchestration.live.scripts import NOBODY
 from antenna_orchestration.live.store import LiveStore
 from antenna_orchestration.live.workers import MOST_LISTED
 

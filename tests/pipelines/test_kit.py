@@ -18,8 +18,6 @@ from antenna_orchestration.pipelines.interface import AlgorithmSpec
 from antenna_orchestration.testing import PipelineFaults, check_pipeline, photographs, write_lock
 from tests.pipelines.wrong_in_one_way import FINDER, NAMER, spec
 
-ROOT = Path(__file__).parents[2]
-
 pytest_plugins = ["pytester"]
 
 

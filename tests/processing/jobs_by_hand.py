@@ -68,7 +68,7 @@ def result_of(lease: Lease, **changes: object) -> messages.Result:
 
 
 class Hands:
-    """Leases, reports and settles by hand."""
+    """Leases, reports and acknowledges by hand."""
 
     def __init__(self, leaser: Leaser, sender: ResultSender) -> None:
         self.leaser = leaser
@@ -79,10 +79,10 @@ class Hands:
         assert job.epoch is not None
         return await self.leaser.lease(job.job_run, job.epoch, wanted, wait=wait) or []
 
-    async def report(self, leases: list[Lease], *, settle: bool = True, **changes: object) -> None:
-        """Publish a result for each lease and settle it."""
+    async def report(self, leases: list[Lease], *, acknowledge: bool = True, **changes: object) -> None:
+        """Publish a result for each lease and acknowledge it."""
         await self.sender.send([(result_of(lease, **changes), lease) for lease in leases])
-        if settle:
+        if acknowledge:
             for lease in leases:
                 await lease.acknowledge()
 

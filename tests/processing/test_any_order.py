@@ -1,7 +1,7 @@
 """Whatever order things happen in, every image is counted once: a stateful property test on real stores.
 
 The machine publishes, leases, reports, hands back, crashes, loses tasks and results, collects with and without
-acknowledging, collects twice, settles, cancels and retries, in any order that hypothesis finds, and holds the catalog
+acknowledging, collects twice, finishes, cancels and retries, in any order that hypothesis finds, and holds the catalog
 against a model of what was reported. The invariants of a job's life, and where they are checked:
 
 I1  An active job's pending image that was published waits as a task or as a result, or reconciling puts it back
@@ -103,12 +103,12 @@ class EveryImageOnce(RuleBasedStateMachine):
         self.runner.run(act())
 
     @precondition(lambda self: self.held)
-    @rule(outcome=st.sampled_from(["done", "failed"]), settle=st.booleans(), data=st.data())
-    def report(self, outcome: str, settle: bool, data: st.DataObject) -> None:
-        """A result becomes durable; the lease is settled, or its worker dies before it could."""
+    @rule(outcome=st.sampled_from(["done", "failed"]), acknowledge=st.booleans(), data=st.data())
+    def report(self, outcome: str, acknowledge: bool, data: st.DataObject) -> None:
+        """A result becomes durable; the task is acknowledged, or its worker dies before it could."""
         lease = self.held.pop(data.draw(st.integers(0, len(self.held) - 1)))
         changes = {} if outcome == "done" else {"outcome": "failed", "reason": "drawn", "detections": []}
-        self.runner.run(self.worker.report([lease], settle=settle, **changes))
+        self.runner.run(self.worker.report([lease], acknowledge=acknowledge, **changes))
         job = self.runner.run(self._job())
         if lease.task.generation == job.generation:
             (self.succeeded if outcome == "done" else self.failed).add(lease.task.image)
@@ -124,8 +124,8 @@ class EveryImageOnce(RuleBasedStateMachine):
         """The worker is gone with everything it holds; the leases end by themselves."""
         self.held.clear()
 
-    @rule(settle=st.booleans(), twice=st.booleans())
-    def collect_some(self, settle: bool, twice: bool) -> None:
+    @rule(acknowledge=st.booleans(), twice=st.booleans())
+    def collect_some(self, acknowledge: bool, twice: bool) -> None:
         """A collector commits what is there and dies before, or after, it acknowledged."""
 
         async def act() -> None:
@@ -135,7 +135,7 @@ class EveryImageOnce(RuleBasedStateMachine):
                 for _ in range(2 if twice else 1):
                     collector = collect.Collector(services=self.services, job=job, observer=collect.Observer())
                     await collector.commit(received)
-                if settle:
+                if acknowledge:
                     await feed.acknowledge(received)
 
         self.runner.run(act())

@@ -109,7 +109,7 @@ async def test_a_success_after_a_failure_is_counted_once(services: Services, pro
         collector = collect.Collector(services=services, job=job, observer=collect.Observer())
         leases = await worker.lease(job, 3)
         async with services.results(job.job_run) as feed:
-            await worker.report(leases[:1], settle=False, outcome="failed", reason="at first", detections=[])
+            await worker.report(leases[:1], acknowledge=False, outcome="failed", reason="at first", detections=[])
             await collector.commit(await feed.pull(1, wait=5.0))
             # The task was never acknowledged: somebody else does it, and well.
             await worker.report(leases[:1])

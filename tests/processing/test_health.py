@@ -84,11 +84,11 @@ async def test_a_live_job_is_left_alone(services: Services, project: str) -> Non
         await worker.report(await worker.lease(job, 2))
     unread = await services.queue.unread_results(job.job_run)
 
-    async def settled() -> set[ImageId]:
+    async def acknowledged() -> set[ImageId]:
         found = await services.queue.waiting(job.pipeline, job.job_run)
         return found if len(found) == 3 else set()
 
-    waiting = await eventually(settled, description="two of five tasks are settled")
+    waiting = await eventually(acknowledged, description="two of five tasks are acknowledged")
     assert len(unread) == 2 and not unread & waiting
     assert not await leftovers(services, job)
     assert await services.queue.waiting(job.pipeline, job.job_run) == waiting

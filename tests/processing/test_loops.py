@@ -5,7 +5,7 @@ import contextlib
 
 import pytest
 
-from antenna_orchestration import errors
+from antenna_orchestration import errors, kernel
 from antenna_orchestration.processing import loops
 
 
@@ -16,7 +16,7 @@ async def test_a_task_knows_of_a_cancellation_that_was_swallowed(steps: int) -> 
     async def wait() -> bool:
         # Up to Python 3.11 this swallows a cancellation that comes together with the event; later it does not.
         await asyncio.wait_for(event.wait(), 10)
-        return loops.is_cancelled()
+        return kernel.is_cancelled()
 
     task = asyncio.create_task(wait())
     # Steps of the event loop are the condition here: the cancellation has to come so many after the event.

@@ -60,7 +60,7 @@ async def test_a_wiped_store_in_the_middle_of_a_job(own_services: Services, proj
         counters = await services.live.counters.read(job.job_run)
         assert counters is not None and (counters.done, counters.total) == (10, 30)
 
-        # Who held a lease before reports all the same, and settles nobody else's.
+        # Who held a lease before reports all the same, and acknowledges nobody else's task.
         await worker.report(held)
         job = await services.catalog.jobs.get(job.job_id)
         left = len(await services.queue.waiting(job.pipeline, job.job_run))

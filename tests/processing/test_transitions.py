@@ -58,7 +58,7 @@ async def test_every_act_on_a_job_in_every_state(services: Services, project: st
         assert now.generation == job.generation + (after is JobStatus.QUEUED and allowed)
 
 
-def settled(image: ImageId, status: ImageStatus) -> ImageOutcome:
+def outcome(image: ImageId, status: ImageStatus) -> ImageOutcome:
     part = "a-part" if status is ImageStatus.DONE else None
     return ImageOutcome(image, status, part, 1, None, False, None, None, 0, 0, "test")
 
@@ -79,7 +79,7 @@ async def test_every_move_of_an_image(
 
     async def move(to: ImageStatus) -> None:
         if to is not ImageStatus.PENDING:
-            await services.catalog.images.commit(job.job_run, [settled(image, to)])
+            await services.catalog.images.commit(job.job_run, [outcome(image, to)])
         elif await status() is ImageStatus.DONE:
             await services.catalog.images.reset_part(job.job_run, "a-part")
         else:

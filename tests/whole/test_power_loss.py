@@ -69,7 +69,7 @@ def finishing(machine: Machine) -> int:
     return job
 
 
-def settling(machine: Machine) -> int:
+def succeeding(machine: Machine) -> int:
     """The job has its final status, and its run does not know yet that it is over."""
     job = machine.null_job(200)
     with machine.catalog() as connection:
@@ -82,7 +82,7 @@ MOMENTS: dict[str, Callable[[Machine], int]] = {
     "it is published": publishing,
     "its results are collected": collecting,
     "its tables are written": finishing,
-    "it has just succeeded": settling,
+    "it has just succeeded": succeeding,
 }
 
 

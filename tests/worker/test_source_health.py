@@ -20,10 +20,13 @@ from antenna_orchestration.worker.policy.source_health import (
     HandBack,
     SourceHealth,
 )
+from antenna_orchestration.worker.timing import Timing
 
 UNUSABLE = errors.ImageUnusable("no such file")
 UNREACHABLE = errors.ImageUnreachable("HTTP 503")
 FORBIDDEN = errors.ImageForbidden("HTTP 403")
+
+NOW = datetime(2026, 6, 13, 6, tzinfo=UTC)
 
 JOB = JobRun(JobId(1), Generation(1))
 OTHER = JobRun(JobId(2), Generation(1))
@@ -31,7 +34,7 @@ OTHER = JobRun(JobId(2), Generation(1))
 
 @pytest.fixture
 def health() -> SourceHealth:
-    return SourceHealth(max_attempts=5, dice=random.Random(1))
+    return SourceHealth(max_attempts=5, timing=Timing(dice=random.Random(1), now=lambda: NOW))
 
 
 def fails(
@@ -237,8 +240,9 @@ def test_an_unreachable_host_is_named_with_its_reason_and_since_when(health: Sou
     """A1: while its images are tried again nothing told for what the job waits; then their reason had no time."""
     assert not health.has_waiting
     fails(health, UNREACHABLE, now=0)
-    assert "HTTP 503, since 20" in health.unreachable["1"] and health.has_waiting
+    said = "HTTP 503, since 2026-06-13 06:00 UTC"
+    assert said in health.unreachable["1"] and health.has_waiting
     last = fails(health, UNREACHABLE, delivery=5, now=1)
-    assert isinstance(last, Fail) and "HTTP 503, since 20" in last.reason and "(attempt 5)" in last.reason
+    assert isinstance(last, Fail) and said in last.reason and "(attempt 5)" in last.reason
     health.loaded(JOB, "host", 2)
     assert not health.unreachable and not health.has_waiting

@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from antenna_orchestration import errors
 from antenna_orchestration.pipelines.declared.recipe import Input, Resize, Tile
 from antenna_orchestration.pipelines.published.specs import Triple
 
@@ -223,8 +222,3 @@ def crop(picture: Picture, box: Sequence[float], given: Input) -> Picture | None
         x1, x2 = (x1 - more / 2, x2 + more / 2) if more > 0 else (x1, x2)
         y1, y2 = (y1 + more / 2, y2 - more / 2) if more < 0 else (y1, y2)
     return picture[max(0, int(y1)) : int(y2), max(0, int(x1)) : int(x2)]
-
-
-def need_size(place: str, file: str) -> errors.InternalError:
-    """The error for a model that takes any size, where the YAML names none."""
-    return errors.InternalError(f"{place}.input.size is missing: {file} takes pictures of any size")

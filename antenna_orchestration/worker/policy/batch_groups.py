@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -13,8 +12,6 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
 from antenna_orchestration.domain.algorithms import why_other_digest
 from antenna_orchestration.pipelines.interface import PipelineSpec
-
-logger = logging.getLogger(__name__)
 
 SHARED: Final = ""
 """The device process of all pipelines that this project ships."""

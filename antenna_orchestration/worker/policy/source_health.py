@@ -11,17 +11,17 @@ again after each rest, and fail.
 from __future__ import annotations
 
 import logging
-import random
 from collections import deque
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import attempts, redaction
-from antenna_orchestration.domain.backoff import Backoff, spread_out
+from antenna_orchestration.domain.backoff import Backoff
 from antenna_orchestration.domain.ids import JobRun
+from antenna_orchestration.worker.timing import Timing
 
 logger = logging.getLogger(__name__)
 
@@ -115,9 +115,9 @@ class SourceHealth:
     Times are seconds by the worker's clock.
     """
 
-    def __init__(self, *, max_attempts: int, dice: random.Random) -> None:
+    def __init__(self, *, max_attempts: int, timing: Timing) -> None:
         self._max_attempts = max_attempts
-        self._dice = dice
+        self._timing = timing
         self._hosts: dict[str, _Host] = {}
         self._jobs: dict[JobRun, _Job] = {}
         self._with_done: Set[JobRun] = frozenset()
@@ -233,7 +233,7 @@ class SourceHealth:
         job = self._job(job_run)
         job.hosts.add(host)
         job.unreachable[host] = redaction.without_secrets(str(error))[:LONGEST_REASON]
-        state = self._hosts.setdefault(host, _Host(streak_since=now, since=datetime.now(UTC)))
+        state = self._hosts.setdefault(host, _Host(streak_since=now, since=self._timing.now()))
         state.streak += 1
         if state.streak >= HOST_PATIENCE:
             if state.rests_until <= now:
@@ -243,13 +243,13 @@ class SourceHealth:
             state.rests_until = now + HOST_REST
         if attempts.is_final(delivery, self._max_attempts):
             return Fail(f"{_since(str(error), state.since)} (attempt {delivery})", retryable=True)
-        return HandBack(self._jittered(max(attempts.retry_delay(delivery), self.host_rests(host, now))))
+        return HandBack(self._timing.spread_out(max(attempts.retry_delay(delivery), self.host_rests(host, now))))
 
     def _forbidden(
         self, job_run: JobRun, uri: str, error: errors.ImageError, *, delivery: int, now: float
     ) -> HandBack | Fail:
         state = self._job(job_run)
-        state.since = state.since or datetime.now(UTC)
+        state.since = state.since or self._timing.now()
         state.reason = redaction.without_secrets(str(error))[:LONGEST_REASON]
         state.is_away = isinstance(error, errors.NotMounted)
         if self._has_done(job_run, state) and delivery >= ONE_OF_MANY and not state.is_away:
@@ -267,7 +267,7 @@ class SourceHealth:
             if not state.warned:
                 state.warned = True
                 logger.warning("job %d, generation %d rests on this worker: %s", job_run.job, job_run.generation, error)
-        return HandBack(self._jittered(max(attempts.retry_delay(delivery), JOB_REST.first)))
+        return HandBack(self._timing.spread_out(max(attempts.retry_delay(delivery), JOB_REST.first)))
 
     def _job(self, job_run: JobRun) -> _Job:
         state = self._jobs.get(job_run)
@@ -298,9 +298,6 @@ class SourceHealth:
         """Whether the host rests and the job has loaded nothing since its failures began."""
         resting = self._hosts.get(host)
         return resting is not None and resting.rests_until > now and state.loaded_at < resting.streak_since
-
-    def _jittered(self, seconds: float) -> float:
-        return spread_out(seconds, attempts.RETRY_SPREAD, self._dice)
 
 
 def _since(reason: str, since: datetime | None) -> str:

@@ -130,7 +130,7 @@ class ImageFetcher:
         now = self._clock()
         held.timings["load"] = now - started
         self._speed.loaded(now - started)
-        self._learn(held, host, started, now)
+        self._learn(host, started, now)
         self._source_health.loaded(held.job_run, host, now)
         self._tasks_in_hand.loaded(held, data)
         self._batcher.add(held)
@@ -152,7 +152,7 @@ class ImageFetcher:
             return None
         return data
 
-    def _learn(self, held: TaskInHand, host: str, began: float, now: float) -> None:
+    def _learn(self, host: str, began: float, now: float) -> None:
         """How many to load from the host at a time, from how long it took."""
         others_wait = self._load_queue.has_waiting(host)
         if not self._concurrency.loaded(host, began=began, now=now, others_wait=others_wait):

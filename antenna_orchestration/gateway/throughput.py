@@ -8,7 +8,7 @@ SLOWEST: Final = 512
 """Bytes per second below which a body or an answer is given up: a tenth of what a poor mobile link carries."""
 
 
-class Pace:
+class Throughput:
     """Bytes that moved in the present window of `window` seconds. Times are monotonic seconds."""
 
     __slots__ = ("_moved", "_since", "_window")
