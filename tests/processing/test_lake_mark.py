@@ -89,7 +89,7 @@ async def test_a_job_waits_for_a_lake_that_is_not_mounted(
     assert prepared.lake.count_rows("detections", job.job_id) == IMAGES
 
 
-async def test_a_lake_that_is_lost_is_begun_anew_when_a_person_says_so(
+async def test_a_lost_lake_is_begun_anew_when_a_person_says_so(
     prepared: Services, apart: Settings, lake: Path, project: str
 ) -> None:
     await make_job(prepared, project, 1)
