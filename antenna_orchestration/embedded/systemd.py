@@ -100,9 +100,11 @@ class Service:
 
         `account` is who runs it; a user's manager runs it as that user anyway.
         """
-        # The second waits only where something that sets the clock says when it has, such as systemd-time-wait-sync; it
-        # is not ours to want, see systemd.special(7). A user's manager knows neither.
-        after = "After=network-online.target time-sync.target\nWants=network-online.target\n" if self.is_system else ""
+        # The second waits for the shares in /etc/fstab, which may hold the lake. The third only waits where something
+        # that sets the clock says when it has, such as systemd-time-wait-sync; it is not ours to want, see
+        # systemd.special(7). A user's manager knows none of them.
+        first = "network-online.target remote-fs.target time-sync.target"
+        after = f"After={first}\nWants=network-online.target\n" if self.is_system else ""
         return f"""\
 {MARK}
 # To change something, use: {self.hint} edit {self.name}

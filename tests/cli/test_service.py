@@ -78,10 +78,10 @@ def test_systemd_accepts_the_unit(odd: Shell, tmp_path: Path, is_system: bool) -
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_a_service_of_the_machine_starts_after_the_clock_is_set(odd: Shell) -> None:
+def test_a_service_of_the_machine_starts_after_shares_and_clock(odd: Shell) -> None:
     """It waits where somebody has enabled what waits for that, and asks nobody to: see systemd.special(7)."""
     shown = odd("service", "install", "--print", "--system").out
-    assert "\nAfter=network-online.target time-sync.target\n" in shown
+    assert "\nAfter=network-online.target remote-fs.target time-sync.target\n" in shown
     assert "\nWants=network-online.target\n" in shown
     assert "time-sync" not in odd("service", "install", "--print").out
 
