@@ -7,6 +7,7 @@ one after the other.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -25,6 +26,9 @@ ANSWERS_WITHIN: Final = 10.0
 
 _STILL: Final = 0.1
 """Seconds that one is waited for that is away already."""
+
+HOLDS_FOR: Final = 5.0
+"""Seconds for which an answer holds: several checks of one round ask."""
 
 _PROBE: Final = ".antenna.probe"
 
@@ -46,8 +50,8 @@ class _Question:
             self.answer.set_result(None)
 
 
-_asked: dict[str, _Question] = {}
-"""The last question to each lake, by its URI."""
+_asked: dict[tuple[int, str], _Question] = {}
+"""The last question to each lake, by process, since no thread outlives a fork, and URI."""
 
 
 async def check(services: Records) -> None:
@@ -56,9 +60,10 @@ async def check(services: Records) -> None:
     Raises `Unavailable` if that fails, or takes longer than ten seconds.
     """
     lake = services.lake_folder
-    question = _asked.get(lake.uri)
-    if question is None or question.answer.done():
-        question = _asked[lake.uri] = _Question()
+    key = os.getpid(), lake.uri
+    question = _asked.get(key)
+    if question is None or (question.answer.done() and time.monotonic() - question.since >= HOLDS_FOR):
+        question = _asked[key] = _Question()
         threading.Thread(target=question.ask, args=(partial(_try, lake),), name="look at the lake", daemon=True).start()
     left = max(_STILL, question.since + ANSWERS_WITHIN - time.monotonic())
     try:

@@ -24,7 +24,7 @@ FAILS_AFTER: Final = 30.0
 """Seconds for which a check has to fail before it is reported: a worker that starts again is no fault."""
 
 CLEAR_EVERY: Final = 60.0
-"""Seconds between two rounds of clearing leftovers, of settling times, and of keeping the sensors' last ticks."""
+"""Seconds between two rounds of clearing leftovers, of redating, and of keeping the sensors' last ticks."""
 
 JUMP_SHOWN: Final = 600.0
 """Seconds for which a jump of the clock is reported."""
