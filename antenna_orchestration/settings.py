@@ -479,7 +479,7 @@ class Settings(BaseSettings):
 
     @property
     def lake_is_in_home(self) -> bool:
-        """Whether the lake is there if the home is: it is neither in a bucket nor on a disk of its own."""
+        """Whether the lake lies in the home, links followed, and so is there if the home is. Looks at the disk."""
         return "://" not in self.lake and Path(self.lake).expanduser().resolve().is_relative_to(self.home.resolve())
 
     @property

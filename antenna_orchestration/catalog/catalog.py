@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from antenna_orchestration.catalog.alerts import Alerts
 from antenna_orchestration.catalog.capture_sets import CaptureSets
@@ -34,6 +35,13 @@ from antenna_orchestration.catalog.sources import Sources
 from antenna_orchestration.catalog.tokens import Tokens
 from antenna_orchestration.catalog.worker_starts import WorkerStarts
 from antenna_orchestration.domain.times import in_utc
+
+
+class LakeMark(NamedTuple):
+    """What tells a catalog's lake from others, and whether one was marked with it."""
+
+    mark: str
+    is_claimed: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,11 +77,15 @@ class Catalog:
         assert row is not None
         return in_utc(row["now"])
 
-    async def lake_mark(self) -> str:
-        """What its lake is marked with, which no other catalog has."""
+    async def lake_mark(self) -> LakeMark:
+        """What its lake is marked with, which no catalog has but copies of this one."""
         row = await self.database.row("lake_mark")
         assert row is not None
-        return str(row["mark"])
+        return LakeMark(**row)
+
+    async def claim_lake(self) -> None:
+        """Remember that the lake is marked; idempotent."""
+        await self.database.rows("claim_lake")
 
     async def redate(self) -> int:
         """Set times to now that lie in the future, since the clock was set back; how many rows had any. Idempotent."""

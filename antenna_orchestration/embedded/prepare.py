@@ -15,7 +15,6 @@ import os
 import sys
 import traceback
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
@@ -207,7 +206,7 @@ async def clear_jobs(settings: settings_module.Settings, runs: EarlierRuns) -> F
     from antenna_orchestration.processing.services import opened
 
     async with opened(settings) as services:
-        redated = await services.catalog.redate() + await services.heartbeats.leave_ahead(datetime.now(UTC))
+        redated = await health.redate(services)
         await run_heartbeat.forget(services, runs.ended)
         if _is_bundled(settings):
             await scale.forget_here(services, but=runs.going_on)

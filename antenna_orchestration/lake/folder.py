@@ -77,12 +77,18 @@ class Folder:
     """
 
     def __init__(
-        self, uri: str, *, storage_options: dict[str, Any] | None = None, what: str = "", mark: str = ""
+        self,
+        uri: str,
+        *,
+        storage_options: dict[str, Any] | None = None,
+        what: str = "",
+        mark: Callable[[], str] | None = None,
     ) -> None:
         """`what` stands before the URI in error messages.
 
-        `mark` is a file that is there as long as the folder's disk is mounted, by its path: while it is missing,
-        writing and removing raise `Unavailable`, and whoever misses a file may ask (`check_mounted`).
+        `mark` returns the path of a file that is there as long as the folder's disk is mounted, or nothing: while it is
+        missing, writing and removing raise `Unavailable`, and whoever misses a file may ask (`check_mounted`). It may
+        look at the disk, and so may block.
         """
         # In an env file no shell replaces the `~` of a home folder.
         self.uri = uri.rstrip("/") if "://" in uri else str(Path(uri).expanduser().absolute())
@@ -100,13 +106,14 @@ class Folder:
 
     def check_mounted(self) -> None:
         """Raise `Unavailable` if the mark is gone: what lies here then is what is below the mount point."""
-        if self._mark:
-            try:
-                Path(self._mark).stat()
-            except OSError as error:
-                raise errors.LakeUnavailable(
-                    f"{self._shown}: {self._mark}: {error.strerror}: is it mounted?"
-                ) from error
+        if self._mark is None or not (path := self._mark()):
+            return
+        try:
+            Path(path).stat()
+        except FileNotFoundError as error:
+            raise errors.LakeUnavailable(f"{self._shown}: there is no {path}: is it mounted?") from error
+        except OSError as error:
+            raise self._unavailable(error) from error
 
     # Listing
 

@@ -66,7 +66,7 @@ class Lake:
         *,
         storage_options: dict[str, Any] | None = None,
         max_file_bytes: int = MAX_FILE_BYTES,
-        mark: str = "",
+        mark: Callable[[], str] | None = None,
     ) -> None:
         """`mark` as for `Folder`."""
         self.uri = uri.rstrip("/")

@@ -44,9 +44,10 @@ class KeptLease(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     def is_due(self, *, now: float, ack_wait: float) -> bool:
         """Whether the queue should be told again; no gateway has done so for a sixth of `ack_wait`.
 
-        Every gateway looks each third of `ack_wait`, so at most half of it passes without a word.
+        Every gateway looks each third of `ack_wait`, so at most half of it passes without a word. A word of before the
+        clock was set back does not count: the queue's may go right.
         """
-        return now - self.confirmed >= ack_wait / 6
+        return not -AHEAD < now - self.confirmed < ack_wait / 6
 
 
 class HttpLeases:

@@ -88,10 +88,18 @@ class FileSource:
         if self._real_roots:
             # Where it lies the kernel says, so no link can change it.
             self._check_bounds(path, Path(f"/proc/self/fd/{handle}").readlink())
-        device = os.fstat(handle).st_dev
-        if device not in self._mounts:
-            real, mounts = Path(os.path.realpath(path)), _mount_points()
-            self._mounts[device] = next((above for above in real.parents if above in mounts), Path("/"))
+        self._note_mount(path, os.fstat(handle).st_dev)
+
+    def _note_mount(self, path: str, device: int) -> None:
+        """Know where the disk of an image is mounted, and forget one that this one has replaced."""
+        below = [mount for mount in self._mounts.values() if Path(path).is_relative_to(mount)]
+        if below and self._mounts.get(device) == max(below, key=lambda mount: len(mount.parts)):
+            return
+        real, mounts = Path(os.path.realpath(path)), _mount_points()
+        mount = next((above for above in real.parents if above in mounts), Path("/"))
+        kept = {one: at for one, at in self._mounts.items() if at in mounts or not real.is_relative_to(at)}
+        # In one piece: other threads read it.
+        self._mounts = {**kept, device: mount}
 
     def _check_bounds(self, path: str, real: Path) -> None:
         if not self._real_roots or any(real.is_relative_to(root) for root in self._real_roots):
@@ -111,11 +119,12 @@ class FileSource:
             # Something else may lie there now, such as what a backup wrote meanwhile.
             if mount != Path("/") and mount not in mounts and real.is_relative_to(mount):
                 return errors.NotMounted(f"the disk at {mount} is gone from this worker; is it mounted?")
-        is_there = real.is_dir()
-        above = next((each for each in real.parents if each.is_dir()), Path("/"))
+        is_there = True
         try:
+            is_there = real.is_dir()
+            deepest = real if is_there else next(each for each in real.parents if each.is_dir())
             # One of nothing but mount points, such as /media/user, loses the folder of a disk together with the disk.
-            is_plain = _holds_any_but(mounts, real if is_there else above)
+            is_plain = _holds_any_but(mounts, deepest)
         except OSError:
             if is_there:
                 return errors.ImageForbidden(f"no permission to look into {folder}")

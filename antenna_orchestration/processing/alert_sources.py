@@ -159,13 +159,16 @@ async def findings_of_seasons(records: Records, looking: Looking) -> Seen:
     if Event.SEASON not in looking.wanted or now - _seasons_looked_at < SEASONS_EVERY:
         return Seen(of=(), alerts=())
     # Its imports take a while.
-    from antenna_orchestration.processing import season
+    from antenna_orchestration.processing import lake_watch, season
 
     # Also where it fails: what cannot be read now is not read each half minute.
     _seasons_looked_at = now
     found: list[Finding] = []
     unread: set[str] = set()
     opened = [alert for alert in looking.opened if alert.event is Event.SEASON]
+    if not await lake_watch.answers(records):
+        # Whoever reads from a drive that hangs would tell nobody of anything any more.
+        return Seen(of=("season:",), alerts=opened)
     # While its only job is tried again, a project has no mark, and its findings are as before.
     projects = {one.project for one in await records.catalog.seasons.marks()} | {alert.project for alert in opened}
     for project in sorted(projects):

@@ -56,7 +56,7 @@ async def backup(services: Services, target: str) -> Contents:
     written until then has no mark and is no backup.
     """
     to = Folder(target, storage_options=storage_options(services.settings, target))
-    lake = _lake(services)
+    lake = services.lake_folder
     if f"{to.uri}/".startswith(f"{lake.uri}/"):
         raise errors.InvalidInput(f"{target} lies in the lake, which would be copied into itself")
     if await asyncio.to_thread(to.files):
@@ -77,6 +77,8 @@ async def backup(services: Services, target: str) -> Contents:
         # A part that is deleted meanwhile is missing in the copy; after a restore its images are processed again.
         await asyncio.to_thread(below.copy_from, lake, files, may_vanish=True)
         copied = await asyncio.to_thread(below.files)
+        # What was not there then, was away.
+        await asyncio.to_thread(lake.check_mounted)
     contents = Contents(
         uri=to.uri,
         created_at=created_at,
@@ -107,7 +109,7 @@ async def restore(services: Services, source: str) -> Contents:
             f"the backup is of catalog version {contents.catalog_version}, this one is {version}: restore it with "
             "the release that made it, then upgrade"
         )
-    lake, copy = _lake(services), Folder(f"{from_.uri}/{_LAKE}", storage_options=options)
+    lake, copy = services.lake_folder, Folder(f"{from_.uri}/{_LAKE}", storage_options=options)
     if found := await asyncio.to_thread(_to_keep, lake):
         raise errors.Conflict(
             f"the lake {lake.uri} is not empty ({counted(len(found), 'file')}): restore into an empty one"
@@ -147,11 +149,8 @@ async def _clear_queue(services: Services) -> None:
 
 def _to_keep(lake: Folder) -> list[str]:
     """The files of a lake but for those of downloads, which are made again when somebody asks. Blocks."""
+    lake.check_mounted()
     return sorted(path for path in lake.files() if not path.startswith(f"{kept_downloads.FOLDER}/"))
-
-
-def _lake(services: Services) -> Folder:
-    return Folder(services.settings.lake, storage_options=storage_options(services.settings))
 
 
 async def _write_table(snapshot: catalog_backup.Snapshot, table: str, to: Folder) -> None:

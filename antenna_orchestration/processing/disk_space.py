@@ -85,9 +85,7 @@ async def look(services: Services) -> DiskSpace:
 def disks_of(settings: Settings, *, lake: bool = True) -> list[Disk]:
     """The disks of this machine that the deployment writes to, each once; without the `lake`'s if so said."""
     found: dict[int, Disk] = {}
-    for name, folder in _places(settings):
-        if name == "lake" and not lake:
-            continue
+    for name, folder in _places(settings, lake=lake):
         try:
             device, usage = folder.stat().st_dev, shutil.disk_usage(folder)
         except OSError:
@@ -103,10 +101,10 @@ def disks_of(settings: Settings, *, lake: bool = True) -> list[Disk]:
     return list(found.values())
 
 
-def _places(settings: Settings) -> Iterator[tuple[str, Path]]:
-    if "://" not in settings.lake:
-        lake = Path(settings.lake).expanduser()
-        yield "lake", lake if lake.exists() else lake.parent
+def _places(settings: Settings, *, lake: bool) -> Iterator[tuple[str, Path]]:
+    if lake and "://" not in settings.lake:
+        root = Path(settings.lake).expanduser()
+        yield "lake", root if root.exists() else root.parent
     yield "home", settings.home
     # Each may be a link to another disk.
     for name, folder in (("PostgreSQL", "postgres"), ("NATS", "nats"), ("Dagster", "dagster")):

@@ -172,7 +172,7 @@ async def _write_further(
     An attempt before this one may have had rows, in a part that was lost since.
     """
     stale = earlier if parts else (*earlier, job.generation)
-    await asyncio.to_thread(services.lake.drop_generations, name, job.job_id, stale, after=job.generation)
+    await _drop_generations(services, name, job, stale)
     if parts:
         rows = _rows_of_parts(services, name, job, parts)
         await asyncio.to_thread(services.lake.write_table, name, job.job_id, job.generation, rows)
@@ -187,13 +187,22 @@ async def _write_rows(
     deleted: the parts from which they were made are among these. So are those of a later one, which a catalog wrote
     that was replaced by an older copy of it.
     """
-    await asyncio.to_thread(services.lake.drop_generations, name, job.job_id, earlier, after=job.generation)
+    await _drop_generations(services, name, job, earlier)
     # A later generation adds files of its own. There is always one file, even if empty, so that the table exists.
     if parts or not await asyncio.to_thread(services.lake.has_table, name, job.job_id):
         await asyncio.to_thread(
             services.lake.write_table, name, job.job_id, job.generation, _rows_of_parts(services, name, job, parts)
         )
     return await _count(services, name, job)
+
+
+async def _drop_generations(services: Services, name: str, job: Job, stale: Collection[int]) -> None:
+    """Delete the files that these generations have in a table, and those of later ones. Raises `JobLeft`."""
+    # The writing of the table before took a while, and the job may have been canceled and retried since.
+    current = await services.catalog.jobs.get(job.job_id)
+    if current.generation != job.generation:
+        raise JobLeft(f"job {job.job_id} is {current.status} in generation {current.generation}")
+    await asyncio.to_thread(services.lake.drop_generations, name, job.job_id, stale, after=job.generation)
 
 
 def _rows_of_parts(services: Services, name: str, job: Job, parts: Mapping[str, _Part]) -> Iterator[pa.Table]:

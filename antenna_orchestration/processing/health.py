@@ -108,8 +108,13 @@ def unanswered(error: errors.Unavailable) -> HealthReport:
     return HealthReport(results=[CheckResult("queue", checked=1, unfixable=1, details=[f"a server is away: {error}"])])
 
 
+async def redate(services: Services) -> int:
+    """Set times of the catalog to now that lie in the future, and delete heartbeats that do; how many there were."""
+    return await services.catalog.redate() + await services.heartbeats.leave_ahead(datetime.now(UTC))
+
+
 def of_redated(rows: int) -> str:
-    """What `Catalog.redate` did, as a line."""
+    """What `redate` did, as a line."""
     return f"the database's clock was set back: {counted(rows, 'row')} with times in the future set to now"
 
 
@@ -243,6 +248,7 @@ async def _leftovers(services: Services, result: CheckResult, dry_run: bool) -> 
         if not dry_run:
             if job is not None and is_current:
                 # The finisher may have died before the clean-up; then the parts are still there, too.
+                await lake_watch.check(services)
                 await finish.clean_up(services, job)
             else:
                 await clear_queue.clear_job_run(services, found, job.pipeline if job else None)
@@ -315,7 +321,7 @@ async def _clocks(services: Services, result: CheckResult, dry_run: bool) -> Non
     Times of heartbeats and leases are compared across machines; a clock that was set, or that jumped, shows here. What
     was written before the database's clock was set back is set to now.
     """
-    if not dry_run and (redated := await services.catalog.redate()):
+    if not dry_run and (redated := await redate(services)):
         result.fixed += redated
         result.details.append(of_redated(redated))
     now = datetime.now(UTC)

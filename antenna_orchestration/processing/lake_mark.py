@@ -19,51 +19,60 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.lake import paths
 from antenna_orchestration.lake.folder import Folder, Missing, storage_options
+from antenna_orchestration.processing import lake_watch
 from antenna_orchestration.processing.services import Services
 
 logger = logging.getLogger(__name__)
 
 _FOLDER_OF_JOB: Final = "job_id="
 
+_REMEDY: Final = (
+    "mount it, or name the right one with ANTENNA_LAKE_URI. If its tables are lost for good, make an empty file "
+    "{lake}/{mark} once it is mounted, and this lake is taken"
+)
+
 
 async def claim(services: Services) -> None:
     """Mark the lake as this catalog's, or see that it is; then number new jobs after all that the lake has tables of.
 
     The catalog may be an older copy than the lake: the numbers that it gives next are then taken. Raises `Conflict` if
-    the lake is another catalog's, and `Unavailable` if it is empty although the catalog has jobs.
+    the lake is another catalog's, and `Unavailable` if it is empty although it was marked before or the catalog has
+    jobs, and if a folder does not answer. A bucket that does not is left alone.
     """
+    settings, ours = services.settings, await services.catalog.lake_mark()
     # As it is before it is marked, so without a mark to look for.
-    lake = Folder(services.settings.lake, storage_options=storage_options(services.settings), what="lake")
-    ours = await services.catalog.lake_mark()
-    said = await asyncio.to_thread(_read, lake)
-    tables = await asyncio.to_thread(lake.names, "manifest")
-    if (
-        said is None
-        and not tables
-        and not services.settings.lake_is_in_home
-        and await services.catalog.jobs.list(limit=1)
-    ):
+    lake = Folder(settings.lake, storage_options=storage_options(settings), what="lake")
+    try:
+        said, in_home = await lake_watch.ask(lambda: (_read(lake), settings.lake_is_in_home), lake=lake.uri)
+        tables = await asyncio.to_thread(lake.names, "manifest")
+    except errors.LakeUnavailable as error:
+        if lake.remote is None:
+            raise
+        # Nothing lies in its place, so that jobs can wait for it, and the next start marks it.
+        logger.warning("the lake is not looked at: %s", error)
+        return
+    if said is None and not tables and not in_home and (ours.is_claimed or await services.catalog.jobs.list(limit=1)):
         raise errors.LakeUnavailable(
-            f"the lake {lake.uri} is empty, and the catalog has jobs: is it mounted? If its tables are lost for good, "
-            f"make an empty file {lake.uri}/{paths.MARK}, and this lake is taken"
+            f"the lake {lake.uri} is empty, and was not: {_REMEDY.format(lake=lake.uri, mark=paths.MARK)}"
         )
-    theirs = said.get("catalog", ours) if said else ours
-    if theirs != ours:
+    theirs = said.get("catalog", ours.mark) if said else ours.mark
+    if theirs != ours.mark:
         assert said is not None
         raise errors.Conflict(
             f"the lake {lake.uri} belongs to another catalog, that of {said.get('home', '?')} on "
             f"{said.get('host', '?')}: set ANTENNA_LAKE_URI to a place of this one's own. If that catalog is gone, "
-            "restore its backup, or move the lake away to begin anew"
+            f"restore its backup, or move the lake away to begin anew; if it is this one, empty {lake.uri}/{paths.MARK}"
         )
     if not said:
         mark = {
-            "catalog": ours,
-            "home": str(services.settings.home),
+            "catalog": ours.mark,
+            "home": str(settings.home),
             "host": socket.gethostname(),
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         await asyncio.to_thread(lake.write, paths.MARK, lambda sink: sink.write(json.dumps(mark, indent=2).encode()))
         await asyncio.to_thread(lake.sync, "")
+    await services.catalog.claim_lake()
     await _number_after(services, tables)
 
 

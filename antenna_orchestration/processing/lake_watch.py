@@ -7,19 +7,21 @@ one after the other.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from antenna_orchestration import errors
 from antenna_orchestration.lake import paths
-from antenna_orchestration.lake.folder import Folder
+from antenna_orchestration.lake.folder import Folder, Missing
 from antenna_orchestration.processing.services import Records
+
+T = TypeVar("T")
 
 ANSWERS_WITHIN: Final = 10.0
 """Seconds after which a lake that has not answered is taken to be away."""
@@ -33,25 +35,38 @@ HOLDS_FOR: Final = 5.0
 _PROBE: Final = ".antenna.probe"
 
 
-@dataclass(slots=True)
-class _Question:
+class _Question(Generic[T]):
     """What a lake was asked, and since when."""
 
-    answer: Future[None] = field(default_factory=Future)
-    since: float = field(default_factory=time.monotonic)
+    def __init__(self, function: Callable[[], T]) -> None:
+        self.answer: Future[T] = Future()
+        self.since = time.monotonic()
+        threading.Thread(target=self._ask, args=(function,), name="look at the lake", daemon=True).start()
 
-    def ask(self, function: Callable[[], None]) -> None:
-        """Run on this thread."""
+    async def wait(self, lake: str) -> T:
+        """The answer; raises what it raised, and `Unavailable` if there is none in time."""
+        left = max(_STILL, self.since + ANSWERS_WITHIN - time.monotonic())
         try:
-            function()
+            # Cancelling one who waits must not take the answer from others.
+            return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(self.answer)), left)
+        except TimeoutError:
+            silent = time.monotonic() - self.since
+            raise errors.LakeUnavailable(f"the lake {lake} has not answered for {silent:.0f} s") from None
+
+    def _ask(self, function: Callable[[], T]) -> None:
+        try:
+            self.answer.set_result(function())
         except BaseException as error:
             self.answer.set_exception(error)
-        else:
-            self.answer.set_result(None)
 
 
-_asked: dict[tuple[int, str], _Question] = {}
+_asked: dict[tuple[int, str], _Question[None]] = {}
 """The last question to each lake, by process, since no thread outlives a fork, and URI."""
+
+
+async def ask(function: Callable[[], T], *, lake: str) -> T:
+    """Call a function that looks into a lake, of this URI. Raises `Unavailable` if it takes longer than ten seconds."""
+    return await _Question(function).wait(lake)
 
 
 async def check(services: Records) -> None:
@@ -63,15 +78,8 @@ async def check(services: Records) -> None:
     key = os.getpid(), lake.uri
     question = _asked.get(key)
     if question is None or (question.answer.done() and time.monotonic() - question.since >= HOLDS_FOR):
-        question = _asked[key] = _Question()
-        threading.Thread(target=question.ask, args=(partial(_try, lake),), name="look at the lake", daemon=True).start()
-    left = max(_STILL, question.since + ANSWERS_WITHIN - time.monotonic())
-    try:
-        # Cancelling one who waits must not take the answer from others.
-        await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(question.answer)), left)
-    except TimeoutError:
-        silent = time.monotonic() - question.since
-        raise errors.LakeUnavailable(f"the lake {lake.uri} has not answered for {silent:.0f} s") from None
+        question = _asked[key] = _Question(partial(_try, lake))
+    await question.wait(lake.uri)
 
 
 async def answers(services: Records) -> bool:
@@ -85,7 +93,9 @@ async def answers(services: Records) -> bool:
 
 def _try(lake: Folder) -> None:
     if lake.remote is not None:
-        lake.read(paths.MARK)
+        with contextlib.suppress(Missing):
+            # It was away when the stack started.
+            lake.read(paths.MARK)
         return
     lake.write(_PROBE, lambda sink: sink.write(b""))
     lake.remove([_PROBE])

@@ -53,7 +53,7 @@ async def retry(services: Services, job_id: JobId, *, by: str = "", most_interac
         raise errors.Conflict(
             f"job {job_id} is given the boxes of job {job.detections_of}, and {job.pipeline} takes none any more"
         )
-    # Last: it says for good what this version is, which a retry that is refused must not.
+    # After what refuses: it says what this version is.
     binding = await bind(services, spec, job.config) if spec else Binding(None)
     if spec and here:
         await services.catalog.pipelines.register(pipeline_row(spec))

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,14 +52,15 @@ class _MadeAtFirstUse:
         from antenna_orchestration.lake.store import Lake
 
         lake = self._settings.lake
-        return Lake(lake, storage_options=storage_options(self._settings), mark=_mark_of(self._settings))
+        return Lake(lake, storage_options=storage_options(self._settings), mark=partial(_mark_of, self._settings))
 
     @cached_property
     def lake_folder(self) -> Folder:
         from antenna_orchestration.lake.folder import Folder, storage_options
 
         options = storage_options(self._settings)
-        return Folder(self._settings.lake, storage_options=options, what="lake", mark=_mark_of(self._settings))
+        mark = partial(_mark_of, self._settings)
+        return Folder(self._settings.lake, storage_options=options, what="lake", mark=mark)
 
     async def __aenter__(self) -> _MadeAtFirstUse:
         return self
@@ -70,7 +71,7 @@ class _MadeAtFirstUse:
 
 
 def _mark_of(settings: settings_module.Settings) -> str:
-    """The path of the mark of a lake on a disk of its own, which may not be mounted; empty for other lakes."""
+    """The path of the mark of a lake on a disk of its own, which may not be mounted; empty for other lakes. Blocks."""
     if "://" in settings.lake or settings.lake_is_in_home:
         return ""
     return str(Path(settings.lake).expanduser().absolute() / paths.MARK)

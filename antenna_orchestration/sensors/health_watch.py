@@ -60,7 +60,7 @@ def health_watch(context: dg.SensorEvaluationContext, stores: Stores) -> dg.Sens
     # In one call: to connect takes longer than to look.
     async def look(services: Services) -> tuple[health.HealthReport, health.CheckResult | None]:
         # Before the checks, which go by these times.
-        if is_due and (redated := await services.catalog.redate()):
+        if is_due and (redated := await health.redate(services)):
             context.log.warning(health.of_redated(redated))
         report = await health.watch(services)
         cleared = await health.clear_leftovers(services) if is_due else None

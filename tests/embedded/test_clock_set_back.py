@@ -24,7 +24,7 @@ from dagster._daemon import sensor
 
 from antenna_orchestration.embedded import clock_set_back, daemon, prepare
 from antenna_orchestration.embedded.stores import EmbeddedStores
-from antenna_orchestration.processing.services import opened
+from antenna_orchestration.processing.services import Services
 from antenna_orchestration.resources import sensor_ticks
 from tests.chaos.wall_clock import jumping
 from tests.processing.jobs_by_hand import make_job
@@ -88,20 +88,16 @@ def test_a_tick_in_the_future_is_not_the_last_one(tmp_path: Path) -> None:
         assert sensor_ticks.latest(instance) == [now]
 
 
-async def test_the_preparation_sets_future_times_to_now_and_says_so(
-    shared_stores: EmbeddedStores, project: str
-) -> None:
-    async with opened(shared_stores.settings) as services:
-        job = await make_job(services, project, 1)
-        with psycopg.connect(shared_stores.settings.database_url) as connection:
-            connection.execute(
-                "UPDATE jobs SET created_at = now() + interval '2 hours' WHERE job_id = %s", [job.job_id]
-            )
-        found = await prepare.clear_jobs(shared_stores.settings, prepare.EarlierRuns())
-        assert found.redated >= 1
-        assert (await services.catalog.jobs.get(job.job_id)).created_at <= await services.catalog.now()
+@pytest.mark.long
+async def test_the_preparation_sets_future_times_to_now(own_services: Services, project: str) -> None:
+    job = await make_job(own_services, project, 1)
+    with psycopg.connect(own_services.settings.database_url) as connection:
+        connection.execute("UPDATE jobs SET created_at = now() + interval '2 hours' WHERE job_id = %s", [job.job_id])
+    found = await prepare.clear_jobs(own_services.settings, prepare.EarlierRuns())
+    assert found == prepare.Found(redated=1, runs=0, unfinished=1)
+    assert (await own_services.catalog.jobs.get(job.job_id)).created_at <= await own_services.catalog.now()
     assert (
-        prepare.Found(redated=1, runs=0).in_words == "set 1 row to now that a clock which was ahead left in the future"
+        found.in_words == "set 1 row to now that a clock which was ahead left in the future, 1 unfinished job goes on"
     )
 
 

@@ -70,6 +70,10 @@ async def test_a_database_that_recovers_is_given_the_time(
     with stores.embedded_stores(home, template=template) as running:
         wanted = running.settings
         write_answer(home)
+        with psycopg.connect(wanted.database_url, autocommit=True) as connection:
+            # Something to replay, so that the process that does it can be met.
+            connection.execute("CREATE TABLE much (number bigint)")
+            connection.execute("INSERT INTO much SELECT generate_series(1, 1000000)")
         running.kill("postgres")
     monkeypatch.setattr(restarting, "START_TIMEOUT", 5.0)
     [postgres] = [one for one in stores.plan(wanted, dagster=False).servers if one.name == "postgres"]

@@ -13,7 +13,7 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.lake import paths
-from antenna_orchestration.processing import collect, delete, finish, lake_leftovers, publish
+from antenna_orchestration.processing import backup, collect, delete, finish, lake_leftovers, publish
 from antenna_orchestration.processing.services import Services, opened, prepare
 from antenna_orchestration.settings import Settings
 from tests.processing.jobs_by_hand import claimed, hands, make_job
@@ -72,14 +72,14 @@ async def test_a_job_waits_for_a_lake_that_is_not_mounted(
     await finish.write_final_tables(prepared, ended)
     assert await finish.finish_job(prepared, ended) is JobStatus.SUCCESS
     with unmounted(lake):
-        with pytest.raises(errors.LakeUnavailable, match=r"\.antenna\.json: No such file .*: is it mounted\?"):
+        with pytest.raises(errors.LakeUnavailable, match=r"there is no .*/\.antenna\.json: is it mounted\?"):
             await finish.write_final_tables(prepared, job)
         with pytest.raises(errors.LakeUnavailable, match="is it mounted"):
             await delete.delete(prepared, ended.job_id, by="test")
         with pytest.raises(errors.LakeUnavailable, match="is it mounted"):
             prepared.lake.count_rows("detections", ended.job_id)
         await lake_leftovers.clear(prepared)
-        with pytest.raises(errors.LakeUnavailable, match=r"is empty, and the catalog has jobs: is it mounted\?"):
+        with pytest.raises(errors.LakeUnavailable, match="is empty, and was not: mount it"):
             await prepare(apart)
         assert list(lake.iterdir()) == []
     assert (await prepared.catalog.images.count(job.job_id)).done == IMAGES
@@ -95,12 +95,31 @@ async def test_a_lost_lake_is_begun_anew_when_a_person_says_so(
     await make_job(prepared, project, 1)
     lake.rename(lake.with_name("lost"))
     lake.mkdir()
-    with pytest.raises(errors.LakeUnavailable, match=f"make an empty file {lake}/{paths.MARK}"):
+    with pytest.raises(errors.LakeUnavailable, match=f"make an empty file {lake}/{paths.MARK} once it is mounted"):
         await prepare(apart)
     (lake / paths.MARK).touch()
     await prepare(apart)
     await prepare(apart)
     prepared.lake.write_current()
+
+
+@pytest.mark.usefixtures("prepared")
+async def test_a_lake_is_missed_before_the_first_job(apart: Settings, lake: Path) -> None:
+    """The folder below the mount point was marked, and every later mount and unmount went unnoticed."""
+    with unmounted(lake):
+        with pytest.raises(errors.LakeUnavailable, match="is empty, and was not"):
+            await prepare(apart)
+        assert list(lake.iterdir()) == []
+
+
+async def test_no_backup_is_made_of_a_lake_that_is_away(
+    prepared: Services, lake: Path, project: str, tmp_path: Path
+) -> None:
+    """It held no file of the lake, was a valid one, and made the good ones before it go."""
+    await collected(prepared, project)
+    with unmounted(lake), pytest.raises(errors.LakeUnavailable, match="is it mounted"):
+        await backup.backup(prepared, str(tmp_path / "backup"))
+    assert not (tmp_path / "backup" / backup.MARK).exists()
 
 
 async def test_a_lake_of_earlier_releases_is_marked(prepared: Services, apart: Settings, lake: Path) -> None:

@@ -35,8 +35,9 @@ async def test_a_lake_that_takes_no_files_fails_the_check(services: Services, tm
     assert result.details[0].endswith("results wait on the queue meanwhile")
 
 
+@pytest.mark.long
 async def test_a_lake_that_does_not_answer_holds_up_one_thread(
-    services: Services, monkeypatch: pytest.MonkeyPatch
+    own_services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each tick of the sensor left another one that waits, until no sensor had any."""
     monkeypatch.setattr(lake_watch, "ANSWERS_WITHIN", 0.5)
@@ -46,7 +47,7 @@ async def test_a_lake_that_does_not_answer_holds_up_one_thread(
     async with AsyncExitStack() as stack:
         silent = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        settings = services.settings.model_copy(update={"lake_uri": "s3://traps/lake", "s3_endpoint_url": endpoint})
+        settings = own_services.settings.model_copy(update={"lake_uri": "s3://traps/lake", "s3_endpoint_url": endpoint})
         away = await stack.enter_async_context(opened(settings))
         first, second = await check(away, "lake"), await check(away, "lake")
         assert first.unfixable == second.unfixable == 1

@@ -124,8 +124,8 @@ async def test_a_job_of_which_all_is_skipped_is_over(services: Services, project
     assert (again.total, again.skipped) == (0, 2)
     assert "all 2 images skipped" in again.warnings[0]
     levels = [line.level for _, line in await services.catalog.job_log.read(again.job_id)]
-    # Of versions, which the store of these URLs does not tell, and of the skipped images.
-    assert levels == ["INFO", "WARNING", "WARNING", "INFO"]
+    # Its beginning and its end; then of versions, which the store of these URLs does not tell, and of skipped images.
+    assert levels == ["INFO", "INFO", "WARNING", "WARNING"]
     job = await services.catalog.jobs.get(again.job_id)
     assert (again.status, job.status, job.compacted) == (JobStatus.SUCCESS, JobStatus.SUCCESS, True)
     assert job.status_reason == "all 2 images were processed before"
