@@ -129,6 +129,10 @@ async def _run(services: Services, names: Iterable[str], *, dry_run: bool) -> He
         result = CheckResult(name)
         try:
             await _ROUNDS[name](services, result, dry_run)
+        except errors.Unavailable as error:
+            result.unfixable += 1
+            result.details.append(f"not looked at: {error}")
+            logger.warning("health check %s: %s", name, error)
         except Exception as error:
             result.unfixable += 1
             result.details.append(f"the check itself failed: {error or type(error).__name__}")
