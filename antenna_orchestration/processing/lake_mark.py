@@ -51,25 +51,23 @@ async def claim(services: Services) -> None:
         # Nothing lies in its place, so that jobs can wait for it, and the next start marks it.
         logger.warning("the lake is not looked at: %s", error)
         return
-    if said is None and not tables and not in_home and (ours.is_claimed or await services.catalog.jobs.list(limit=1)):
+    has_jobs = bool(await services.catalog.jobs.list(limit=1))
+    if said is None and not tables and not in_home and (ours.is_claimed or has_jobs):
         raise errors.LakeUnavailable(
             f"the lake {lake.uri} is empty, and was not: {_REMEDY.format(lake=lake.uri, mark=paths.MARK)}"
         )
-    theirs = said.get("catalog", ours.mark) if said else ours.mark
-    if theirs != ours.mark:
-        assert said is not None
+    here = {"home": str(settings.home), "host": socket.gethostname()}
+    if said and not ours.is_claimed and has_jobs and here.items() <= said.items():
+        # A copy of this home's catalog was put back that is older than the mark.
+        said = {}
+    if said and said.get("catalog") != ours.mark:
         raise errors.Conflict(
             f"the lake {lake.uri} belongs to another catalog, that of {said.get('home', '?')} on "
             f"{said.get('host', '?')}: set ANTENNA_LAKE_URI to a place of this one's own. If that catalog is gone, "
             f"restore its backup, or move the lake away to begin anew; if it is this one, empty {lake.uri}/{paths.MARK}"
         )
     if not said:
-        mark = {
-            "catalog": ours.mark,
-            "home": str(settings.home),
-            "host": socket.gethostname(),
-            "since": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
+        mark = {"catalog": ours.mark, **here, "since": datetime.now(UTC).isoformat(timespec="seconds")}
         await asyncio.to_thread(lake.write, paths.MARK, lambda sink: sink.write(json.dumps(mark, indent=2).encode()))
         await asyncio.to_thread(lake.sync, "")
     await services.catalog.claim_lake()

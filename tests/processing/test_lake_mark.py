@@ -142,6 +142,18 @@ async def test_a_lake_belongs_to_one_catalog(apart: Settings, lake: Path) -> Non
         await prepare(apart)
 
 
+async def test_a_catalog_that_is_older_than_the_mark_is_taken(prepared: Services, apart: Settings, lake: Path) -> None:
+    """As the release before this one left it; a new catalog in the same place is another one."""
+    before = (lake / paths.MARK).read_text()
+    with psycopg.connect(apart.database_url) as catalog:
+        catalog.execute("UPDATE lake_mark SET mark = gen_random_uuid(), claimed_at = NULL")
+    with pytest.raises(errors.Conflict, match="belongs to another catalog"):
+        await prepare(apart)
+    await make_job(prepared, "p", 1)
+    await prepare(apart)
+    assert (lake / paths.MARK).read_text() != before
+
+
 async def test_new_jobs_are_numbered_after_those_in_the_lake(prepared: Services, apart: Settings, lake: Path) -> None:
     """The catalog was put back from yesterday's copy: today's numbers would overwrite what the lake has of them."""
     before = await make_job(prepared, "p", 1)
