@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import dagster as dg
 
@@ -22,11 +22,10 @@ from antenna_orchestration.assets.run_session import RunSession
 from antenna_orchestration.domain.job import Counts, Job, JobStatus
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.processing import collect, finish, publish, samples
+from antenna_orchestration.processing.job_log import JobLog
 from antenna_orchestration.processing.retrying import retry_forever
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.resources.interruptible import Reports
-
-T = TypeVar("T")
 
 
 @dg.asset(partitions_def=processing_jobs, group_name=GROUP, **of_table("manifest"))
@@ -37,10 +36,11 @@ def manifest(context: dg.AssetExecutionContext, run_session: RunSession) -> dg.M
     return dg.MaterializeResult(data_version=_version(shown["generation"]))
 
 
-async def _write_manifest(services: Services, job: Job, _: Reports) -> dict[str, Any]:
+async def _write_manifest(services: Services, job: Job, reports: Reports) -> dict[str, Any]:
     """Write the manifest unless the job is over; its metadata."""
     if not job.status.is_terminal:
-        await _until_stored(services, job, "writing the manifest", lambda: finish.write_manifest(services, job))
+        log = _log(services, job, reports)
+        await retry_forever("writing the manifest", lambda: finish.write_manifest(services, job), tell=log.tell_store)
     return {
         **await _shown(services, "manifest", job),
         "project": job.project,
@@ -159,34 +159,31 @@ async def _collect(
     services: Services, job: Job, reports: Reports, *, others_wait: Callable[[], Awaitable[bool]]
 ) -> _Collected:
     """Collect and write the final tables; collect again when a part was lost meanwhile."""
-    teller = ProgressTeller(reports)
+    teller, log = ProgressTeller(reports), _log(services, job, reports)
     observer = collect.Observer(on_progress=teller.tell_collected, on_milestone=reports.log)
     if job.published_upto < job.total:
         # A person selected this asset without `image_tasks`, or re-executes from a failure after it.
         await retry_forever("publishing", lambda: publish.publish(services, job.job_id))
     while not job.status.is_terminal:
         await collect.collect(services, job, observer=observer, others_wait=others_wait)
-        written = await _until_stored(
-            services, job, "writing the tables", lambda: finish.write_final_tables(services, job)
+        written = await retry_forever(
+            "writing the tables", lambda: finish.write_final_tables(services, job), tell=log.tell_store
         )
         if not written.lost_parts:
             break
     counts = await services.catalog.images.count(job.job_id)
     teller.tell_end(counts)
-    return await _until_stored(services, job, "reading the tables", lambda: _describe(services, job, counts))
+    return await retry_forever("reading the tables", lambda: _describe(services, job, counts), tell=log.tell_store)
 
 
-async def _finish(services: Services, job: Job, _: Reports) -> JobStatus:
-    return await _until_stored(services, job, "finishing the job", lambda: finish.finish_job(services, job))
+async def _finish(services: Services, job: Job, reports: Reports) -> JobStatus:
+    log = _log(services, job, reports)
+    return await retry_forever("finishing the job", lambda: finish.finish_job(services, job), tell=log.tell_store)
 
 
-async def _until_stored(services: Services, job: Job, what: str, act: Callable[[], Awaitable[T]]) -> T:
-    """Act until the stores take it; the job's log says what it waits for."""
-
-    async def tell(why: str) -> None:
-        await services.catalog.job_log.add(job.job_id, "store", f"The job waits: {why}", level="WARNING")
-
-    return await retry_forever(what, act, tell=tell)
+def _log(services: Services, job: Job, reports: Reports) -> JobLog:
+    """The job's log, of which the run's own has the milestones."""
+    return JobLog(services=services, job=job, tell=reports.log)
 
 
 def _every_image_accounted_for(collected: _Collected) -> dg.AssetCheckResult:

@@ -252,7 +252,7 @@ async def _leftovers(services: Services, result: CheckResult, dry_run: bool) -> 
         if not dry_run:
             if job is not None and is_current:
                 # The finisher may have died before the clean-up; then the parts are still there, too.
-                await lake_watch.check(services)
+                await lake_watch.check_answers(services)
                 await finish.clean_up(services, job)
             else:
                 await clear_queue.clear_job_run(services, found, job.pipeline if job else None)
@@ -267,8 +267,8 @@ async def _leftovers(services: Services, result: CheckResult, dry_run: bool) -> 
     # As for `_sources`: deriving tables anew has many imports.
     from antenna_orchestration.processing import delete
 
-    # Before what looks into it on threads that others need: it may never answer.
-    await lake_watch.check(services)
+    # Before what looks into it on threads that others need: it may never answer. A full one is cleared.
+    await lake_watch.check_answers(services)
     swept = await delete.complete(services, dry_run=dry_run)
     result.checked += len(swept.cleared) + len(swept.failed)
     result.fixed += len(swept.cleared)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import threading
 import time
@@ -23,6 +24,8 @@ from antenna_orchestration.processing.services import Records
 
 T = TypeVar("T")
 
+logger = logging.getLogger(__name__)
+
 ANSWERS_WITHIN: Final = 10.0
 """Seconds after which a lake that has not answered is taken to be away."""
 
@@ -35,6 +38,10 @@ HOLDS_FOR: Final = 5.0
 _PROBE: Final = ".antenna.probe"
 
 
+class NoAnswer(errors.LakeUnavailable):
+    """The lake has not answered in time; who looks into it on another thread may wait for ever."""
+
+
 class _Question(Generic[T]):
     """What a lake was asked, and since when."""
 
@@ -44,14 +51,14 @@ class _Question(Generic[T]):
         threading.Thread(target=self._ask, args=(function,), name="look at the lake", daemon=True).start()
 
     async def wait(self, lake: str) -> T:
-        """The answer; raises what it raised, and `Unavailable` if there is none in time."""
+        """The answer; raises what it raised, and `NoAnswer` if there is none in time."""
         left = max(_STILL, self.since + ANSWERS_WITHIN - time.monotonic())
         try:
             # Cancelling one who waits must not take the answer from others.
             return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(self.answer)), left)
         except TimeoutError:
             silent = time.monotonic() - self.since
-            raise errors.LakeUnavailable(f"the lake {lake} has not answered for {silent:.0f} s") from None
+            raise NoAnswer(f"the lake {lake} has not answered for {silent:.0f} s") from None
 
     def _ask(self, function: Callable[[], T]) -> None:
         try:
@@ -65,7 +72,7 @@ _asked: dict[tuple[int, str], _Question[None]] = {}
 
 
 async def ask(function: Callable[[], T], *, lake: str) -> T:
-    """Call a function that looks into a lake, of this URI. Raises `Unavailable` if it takes longer than ten seconds."""
+    """Call a function that looks into a lake, of this URI. Raises `NoAnswer` if it takes longer than ten seconds."""
     return await _Question(function).wait(lake)
 
 
@@ -82,11 +89,21 @@ async def check(services: Records) -> None:
     await question.wait(lake.uri)
 
 
-async def answers(services: Records) -> bool:
-    """Whether `check` passes."""
+async def check_answers(services: Records) -> None:
+    """Raise `NoAnswer` if the lake does not answer, and nothing if it is full or takes no files."""
     try:
         await check(services)
-    except errors.Unavailable:
+    except NoAnswer:
+        raise
+    except errors.Unavailable as error:
+        logger.debug("the lake answers: %s", error)
+
+
+async def answers(services: Records) -> bool:
+    """Whether `check_answers` passes."""
+    try:
+        await check_answers(services)
+    except NoAnswer:
         return False
     return True
 

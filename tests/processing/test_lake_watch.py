@@ -31,6 +31,9 @@ async def test_a_lake_that_takes_no_files_fails_the_check(services: Services, tm
     settings = services.settings.model_copy(update={"lake_uri": str(tmp_path / "file" / "lake")})
     async with opened(settings) as away:
         result = await check(away, "lake")
+        # A full one, too: `disk_space` has to say that there is no room.
+        assert await lake_watch.answers(away)
+        await lake_watch.check_answers(away)
     assert result.unfixable == 1
     assert result.details[0].endswith("results wait on the queue meanwhile")
 
@@ -52,6 +55,7 @@ async def test_a_lake_that_does_not_answer_holds_up_one_thread(
         first, second = await check(away, "lake"), await check(away, "lake")
         assert first.unfixable == second.unfixable == 1
         assert "s3://traps/lake has not answered for" in second.details[0]
+        assert not await lake_watch.answers(away)
         assert not (await check(away, "disk_space")).unfixable
         assert (await health.clear_leftovers(away)).details[-1].startswith("not looked at: the lake s3://")
         threads = [one for one in threading.enumerate() if one.name == "look at the lake"]
