@@ -473,4 +473,4 @@ def _day(value: Any) -> str:
         day = value.date() if isinstance(value, datetime) else value if isinstance(value, date) else None
         return f"DATE '{day or date.fromisoformat(value)}'"
     except (TypeError, ValueError):
-        raise errors.InvalidInput(f"nights: {value!r} is no date such as 2026-06-01") from None
+        raise errors.InvalidInput(f"nights: {value!r} is not a date such as 2026-06-01") from None

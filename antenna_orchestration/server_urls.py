@@ -51,7 +51,7 @@ def _checked(url: str) -> str:
             try:
                 _ = urlsplit(member if "://" in member else f"nats://{member}").port
             except ValueError:
-                raise ValueError(f"what should be its port is no number up to 65535; {ADVICE}") from None
+                raise ValueError(f"what should be its port is not a number up to 65535; {ADVICE}") from None
     return url
 
 

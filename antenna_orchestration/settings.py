@@ -458,7 +458,7 @@ class Settings(BaseSettings):
         except ValueError as error:
             raise ValueError(f"{value!r} is not written as in a shell: {error}") from None
         if strange := [word for word in words if not word.startswith("-")]:
-            raise ValueError(f"{strange[0]!r} is no option; write options as --name=value")
+            raise ValueError(f"{strange[0]!r} is not an option; write options as --name=value")
         return value
 
     @pydantic.field_validator("worker_locations")

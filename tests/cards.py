@@ -82,7 +82,7 @@ class Card:
         return spelling + self.random.choice([ending, ending.upper()])
 
     def add(self, folder: Path, data: bytes, becomes: str | None, ending: str = ".jpg") -> Path:
-        """Write a file; `becomes` is None for what is no photograph."""
+        """Write a file; `becomes` is None for what is not a photograph."""
         name = self.name(ending)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
@@ -135,7 +135,7 @@ GOOD: Final = {
 
 
 def broken(chance: random.Random) -> bytes:
-    """A file that is no photograph although its name says so."""
+    """A file that is not a photograph although its name says so."""
     whole = photograph()
     return chance.choice(
         [whole[: len(whole) // 2], b"<!DOCTYPE html><html>log in</html>", bytes(5000), b"no photograph", whole[:15]]

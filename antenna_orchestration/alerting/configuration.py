@@ -76,7 +76,7 @@ class WebhookTarget(TargetSettings):
             return secret_values.checked(url)
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("it is no http:// or https:// address, and no file:/… or env:NAME")
+            raise ValueError("it is not an http:// or https:// address, a file:/… or env:NAME")
         if parts.query or parts.fragment or "@" in parts.netloc:
             raise ValueError("an address with a login or a query holds a secret: name it by file:/… or env:NAME")
         return url
@@ -169,7 +169,7 @@ class AlertSettings(BaseModel):
     @classmethod
     def _is_address(cls, url: str) -> str:
         if url and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
-            raise ValueError("it is no http:// or https:// address")
+            raise ValueError("it is not an http:// or https:// address")
         return url.rstrip("/")
 
     @field_validator("targets")
@@ -177,7 +177,7 @@ class AlertSettings(BaseModel):
     def _have_names(cls, targets: dict[str, AnyTarget]) -> dict[str, AnyTarget]:
         for name in targets:
             if not _NAME.fullmatch(name):
-                raise ValueError(f"{name[:40]!r} is no name of a target: up to 32 of a-z, 0-9 and -")
+                raise ValueError(f"{name[:40]!r} is not a valid name for a target: up to 32 of a-z, 0-9 and -")
         return targets
 
     @property

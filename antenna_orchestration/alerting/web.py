@@ -48,7 +48,7 @@ async def to_webhook(target: WebhookTarget, message: Message) -> str:
 
 
 def _escaped(text: str) -> str:
-    """The text without what begins anything that is no text: links, pictures, mentions, entities.
+    """The text without what begins anything that is not text: links, pictures, mentions, entities.
 
     In Slack that are three characters. Mattermost reads Markdown in any case, and finds mentions by their @.
     """

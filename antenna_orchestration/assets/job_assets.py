@@ -60,7 +60,7 @@ async def _write_manifest(services: Services, job: Job, reports: Reports) -> dic
     kinds={"nats"},
     code_version="1",
     description="The tasks of the job: one per image on the queue (NATS), from which workers take them. Materializing "
-    "it publishes those that submission and sensor have not published yet. It is no table: tasks are gone when they "
+    "it publishes those that submission and sensor have not published yet. It is not a table: tasks are gone when they "
     "are done. `published_now` counts what this run published, `already_on_the_queue` what was there before.",
 )
 def image_tasks(context: dg.AssetExecutionContext, run_session: RunSession) -> dg.MaterializeResult[Any]:

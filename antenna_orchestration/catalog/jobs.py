@@ -41,7 +41,7 @@ class SubmittedImage(NamedTuple):
     # When these bytes came to be, as the store says; versions of local files say it themselves. It decides whether
     # a capture of an unknown version is this one.
     modified_at: datetime | None = None
-    # The URI to load where it is not `uri`: with a signature, which is no part of the identity.
+    # The URI to load where it is not `uri`: with a signature, which is not part of the identity.
     link: str | None = None
     # The digits that the file, its name or a list has, without a zone, and how many minutes east of UTC they are; None
     # if nothing says so.

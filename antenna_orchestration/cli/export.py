@@ -173,7 +173,7 @@ def _night(option: str, text: str | None) -> date | None:
     try:
         return date.fromisoformat(text) if text is not None else None
     except ValueError:
-        raise errors.InvalidInput(f"{option} {text!r} is no date such as 2026-06-01") from None
+        raise errors.InvalidInput(f"{option} {text!r} is not a date such as 2026-06-01") from None
 
 
 def _as_json(made: Exported, order: Order) -> dict[str, object]:

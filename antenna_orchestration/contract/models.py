@@ -315,7 +315,7 @@ class RecipeItem(BaseModel):
 
 
 class ReviewsImported(BaseModel):
-    """How many reviews were sent, how many of them are new, and what is no review."""
+    """How many reviews were sent, how many of them are new, and what is not a review."""
 
     reviews: int
     added: int

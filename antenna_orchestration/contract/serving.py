@@ -101,7 +101,7 @@ _decoder = msgspec.json.Decoder(_Request)
 
 
 def read_request(body: bytes) -> Request:
-    """Raises `InvalidInput` for what is no request, with the field that is wrong."""
+    """Raises `InvalidInput` for what is not a request, with the field that is wrong."""
     if body.count(b"{") > MOST_OBJECTS:
         raise errors.TooLarge(f"the request has more than {MOST_OBJECTS:,} objects; split it")
     try:

@@ -68,7 +68,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     answers = os.dup(1)
-    # What a library prints is no answer.
+    # What a library prints is not an answer.
     os.dup2(2, 1)
     asyncio.run(_serve(answers))
 

@@ -17,7 +17,7 @@ _SPECIAL: Final = (ipaddress.ip_network("192.0.0.0/24"), ipaddress.ip_network("3
 
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _PRIVATE: Final = "is a loopback, link-local or private address"
-_ODD: Final = "is no address as URLs have them, which is four decimal numbers"
+_ODD: Final = "is not an address as URLs have them, which is four decimal numbers"
 
 
 def path_of(uri: str) -> str:

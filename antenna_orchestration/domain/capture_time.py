@@ -93,7 +93,7 @@ def from_name(name: str) -> Taken | None:
     `name` may be a path or a URL: only what follows the last slash, without a query, is looked at, and the folder above
     it if that is a day and the name a time. Separators are allowed between any two parts, as in `2023-11-10_21-45-39`,
     and so are a fraction of the second, AM or PM, and a zone. A year may have two digits where twelve digits stand in a
-    row. Days and times that do not exist are no stamps.
+    row. Days and times that do not exist are not stamps.
     """
     if name.startswith(("http://", "https://")):
         name = name.partition("?")[0].partition("#")[0]

@@ -20,7 +20,7 @@ def next_after(expression: str, moment: datetime, zone: tzinfo) -> datetime:
     """The first moment after this one that the expression names, by the clocks of a zone.
 
     Where clocks are put forward, a time that is left out comes right after; where they are put back, once. Raises
-    `InvalidInput` if it is no cron expression.
+    `InvalidInput` if it is not a cron expression.
     """
     why = f"it has {_FIELDS} fields"
     try:
@@ -31,5 +31,5 @@ def next_after(expression: str, moment: datetime, zone: tzinfo) -> datetime:
     except StopIteration:
         why = "no day is like that"
     raise errors.InvalidInput(
-        f"cron {expression[:_SHOWN]!r} is no cron expression: {why}; '0 7 * * *' is each day at 7:00"
+        f"cron {expression[:_SHOWN]!r} is not a cron expression: {why}; '0 7 * * *' is each day at 7:00"
     )

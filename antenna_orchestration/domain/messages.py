@@ -396,4 +396,4 @@ def _check_numbers(score: float | None, seconds: float | None, top: Sequence[flo
         if not -ROUNDING <= value <= 1 + ROUNDING:
             raise errors.InvalidInput(f"a score, {value:g}, is not between 0 and 1")
     if seconds is not None and not 0 <= seconds <= MAX_SECONDS:
-        raise errors.InvalidInput(f"an inference_time of {seconds:g} is no number of seconds")
+        raise errors.InvalidInput(f"an inference_time of {seconds:g} is not a number of seconds")

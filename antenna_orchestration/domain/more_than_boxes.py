@@ -54,7 +54,7 @@ def is_rotated_box(box: RotatedBox) -> bool:
 
 def _why_not(one: Detection, result: Result) -> str | None:
     if one.rotated and not is_rotated_box(one.rotated):
-        return f"{one.rotated} is no box in pixels with an angle in degrees"
+        return f"{one.rotated} is not a box in pixels with an angle in degrees"
     if one.mask and (why := _why_not_mask(one.mask, result)):
         return why
     return _why_not_attributes(one.attributes) if one.attributes else None

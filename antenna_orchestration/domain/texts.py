@@ -27,7 +27,7 @@ def storable(text: str) -> str:
 
 def _written_out(found: re.Match[str]) -> str:
     code = ord(found.group())
-    # Python reads a byte that is no UTF-8 as this half of a surrogate pair.
+    # Python reads a byte that is not UTF-8 as this half of a surrogate pair.
     if 0xDC80 <= code <= 0xDCFF:
         code -= 0xDC00
     return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}"

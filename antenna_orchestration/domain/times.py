@@ -18,7 +18,7 @@ def seconds_of(text: str, what: str) -> int:
     """A length of time: `90s`, `10m`, `6h` or `1d`; `0` for none. Raises `InvalidInput`, which names it `what`."""
     span = re.fullmatch(r"(\d{1,6})([smhd])|0", text.strip(), re.ASCII)
     if span is None:
-        raise errors.InvalidInput(f"{what} {text!r} is no length of time: 90s, 10m, 6h and 1d are")
+        raise errors.InvalidInput(f"{what} {text!r} is not a length of time: 90s, 10m, 6h and 1d are")
     return int(span[1]) * _SECONDS[span[2]] if span[1] else 0
 
 
@@ -56,7 +56,7 @@ def due(text: str, now: datetime) -> datetime | None:
         moment = in_utc(moment)
     except ValueError:
         raise errors.InvalidInput(
-            f"{text!r} is no time: `90m`, `6h` or `2d` from now, or one with its zone, such as 2026-06-13T06:00+02:00"
+            f"{text!r} is not a time: `90m`, `6h` or `2d` from now, or a time with its zone: 2026-06-13T06:00+02:00"
         ) from None
     except OverflowError:
         raise errors.InvalidInput(f"{text!r} lies outside of the calendar") from None

@@ -33,8 +33,8 @@ OBSERVED: Final = (
 _CLASSIFIER: Final = ["pipeline", "classifier", "classifier_version"]
 
 AGREED, COARSER, UNKNOWN, NOTHING, OTHER = "agreed", "coarser", "unknown", "rejected", "other"
-"""What a person said of a label: the same; a group that includes it, or a word that is no class and no name that is
-known, which neither confirm nor refute it; that there is no animal; something else."""
+"""What a person said of a label: the same; a group that includes it, or one that is neither a class nor a known name,
+which neither confirm nor refute it; that there is no animal; something else."""
 
 _UNDECIDED: Final = (COARSER, UNKNOWN)
 
@@ -59,7 +59,7 @@ class Agreement(NamedTuple):
     confusion: pd.DataFrame
     # pipeline, classifier, classifier_version, score_from, score_to, reviewed, agreed, mean_score, share, low, high.
     reliability: pd.DataFrame
-    # label, detections: people's words that are no class and no name that is known.
+    # label, detections: people's words that are neither a class nor a name that is known.
     unknown: pd.DataFrame
 
 
@@ -153,7 +153,7 @@ def _labels(named: pd.DataFrame) -> pd.DataFrame:
     def rows() -> Iterator[tuple[object, ...]]:
         for key, group in named.groupby([*_CLASSIFIER, "label"], sort=True):
             of = {one: int((group["verdict"] == one).sum()) for one in (AGREED, COARSER, UNKNOWN, NOTHING, OTHER)}
-            # What neither confirms nor refutes is no part of the share.
+            # What neither confirms nor refutes is not part of the share.
             decided = len(group) - sum(of[one] for one in _UNDECIDED)
             yield (*key, len(group), *of.values(), *wilson(of[AGREED], decided))
 

@@ -198,7 +198,7 @@ FURTHER: Final = {
     "photographs": {
         "labels": (
             pa.list_(pa.string()),
-            "what the photograph as a whole shows, by the last step of the pipeline, best first; these are no "
+            "what the photograph as a whole shows, by the last step of the pipeline, best first; these are not "
             "detections, and nothing counts them",
         ),
         "label_scores": (pa.list_(pa.float32()), "their scores, in the same order"),

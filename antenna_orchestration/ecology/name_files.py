@@ -82,7 +82,7 @@ def read_taxa(data: bytes, file: str) -> NamesRead:
     table = _json_table(text, file) if text.lstrip()[:1] in ("[", "{") else _table(text, file)
     if table is None or not table.has(*columns_of("label"), *columns_of("name")):
         columns = f"; its columns: {', '.join(table.columns)[:500]}" if table else ""
-        raise errors.InvalidInput(f"{file} is no file of names: that is {_FORMATS}{columns}")
+        raise errors.InvalidInput(f"{file} is not a file of names: that is {_FORMATS}{columns}")
     if table.is_gbif:
         return _gbif_taxa(table, file)
     found: dict[str, tuple[int, Taxon]] = {}
@@ -121,7 +121,7 @@ def read_species(data: bytes, file: str) -> tuple[str, ...]:
             if line.strip() and not line.startswith("#"):
                 if any(mark in line for mark in "\t;") or len(line) > MAX_LABEL or not line.strip().isprintable():
                     raise errors.InvalidInput(
-                        f"{file}, row {number}: this is no name; a species list has one name a line, or is a table "
+                        f"{file}, row {number}: this is not a name; a species list has one name a line, or is a table "
                         "with a column scientificName"
                     )
                 names.add(canonical(line))
@@ -299,12 +299,12 @@ def _json_table(text: str, file: str) -> _Table:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise errors.InvalidInput(f"{file} is no JSON: {error}") from None
+        raise errors.InvalidInput(f"{file} is not JSON: {error}") from None
     entries: Any = value
     if isinstance(value, dict):
         entries = value.get("data") or value.get("labels") or [{"label": label} for label in value]
     if not isinstance(entries, list) or not all(isinstance(one, (dict, str)) for one in entries):
-        raise errors.InvalidInput(f"{file} is no category map: that is a list of objects with label and taxon_rank")
+        raise errors.InvalidInput(f"{file} is not a category map: that is a list of objects with label and taxon_rank")
     if len(entries) > MOST_ROWS:
         raise errors.InvalidInput(f"{file} has more than {MOST_ROWS:,} entries; cut it up, and import the parts")
     rows = [{"label": one} if isinstance(one, str) else one for one in entries]

@@ -61,7 +61,7 @@ _LISTED_NAMES_TRIED: Final = 300
 
 
 class Unfit(ValueError):
-    """A row that is no taxon: in which column, and why."""
+    """A row that is not a taxon: in which column, and why."""
 
     def __init__(self, column: str, why: str) -> None:
         super().__init__(f"{column}: {why}")
@@ -112,7 +112,7 @@ def rank_of(text: str) -> str | None:
     if word in UNRANKED:
         return None
     if word not in RANKS and word not in _OTHER_RANKS:
-        raise ValueError(f"{text.strip()[:40]!r} is no rank; the ranks are {', '.join(RANKS)}")
+        raise ValueError(f"{text.strip()[:40]!r} is not a rank; the ranks are {', '.join(RANKS)}")
     return _OTHER_RANKS.get(word, word)
 
 

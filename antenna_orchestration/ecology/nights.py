@@ -108,7 +108,7 @@ def of_rows(
 
 
 def clock(frame: pd.DataFrame) -> Numbers:
-    """Moments if all are known, so that a change to summer time is no pause, else local times."""
+    """Moments if all are known, so that a change to summer time is not a pause, else local times."""
     captured = frame["captured_at"]
     known = captured.dt.tz_convert(None) if captured.notna().all() else frame["local_time"]
     times: Numbers = known.to_numpy("datetime64[us]")

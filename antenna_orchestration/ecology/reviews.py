@@ -144,7 +144,7 @@ def read_objects(said: Any, name: str, *, job: JobId | None = None, reviewer: st
     about = _About(name=name, job=job, reviewer=reviewer)
     objects = [said] if isinstance(said, dict) else said
     if not isinstance(objects, list) or not all(isinstance(one, dict) for one in objects):
-        raise errors.InvalidInput(f"{name} is no list of objects")
+        raise errors.InvalidInput(f"{name} is not a list of objects")
     if not any("annotations" in one for one in objects) and any(
         list_columns.key(column) in _COLUMNS["detection"] for one in objects for column in one
     ):
@@ -169,7 +169,7 @@ class _About:
             return named, detection
         if not _DETECTION.fullmatch(text):
             raise errors.InvalidInput(
-                f"{place}: {text[:80]!r} is no detection: <job>-<image>-<number>, such as 42-1007-0, is"
+                f"{place}: {text[:80]!r} is not a detection: <job>-<image>-<number>, such as 42-1007-0, is"
             )
         job = job or self.job
         if job is None:
@@ -353,7 +353,7 @@ def _job(text: str, place: str) -> JobId | None:
     if not text:
         return None
     if not re.fullmatch(r"[1-9][0-9]{0,17}", text):
-        raise errors.InvalidInput(f"{place}: {text[:80]!r} is no number of a job")
+        raise errors.InvalidInput(f"{place}: {text[:80]!r} is not the number of a job")
     return JobId(int(text))
 
 
@@ -362,7 +362,7 @@ def _job(text: str, place: str) -> JobId | None:
 
 @dataclass(slots=True)
 class _Counts:
-    """What of an export is no review."""
+    """What of an export is not a review."""
 
     drawn: int = 0
     deleted: int = 0

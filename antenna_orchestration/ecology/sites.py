@@ -235,7 +235,7 @@ def changed(place: Place, values: Mapping[str, str]) -> Place:
         # In a file `nan` is an empty cell, as programs write it; here somebody typed it.
         if value.strip() and list_columns.is_missing(value) and name != "country_code":
             column = _BY_FIELD[name].name
-            raise errors.InvalidInput(f"{column}: {value[:40]!r} is no value; an empty text ('') takes it back")
+            raise errors.InvalidInput(f"{column}: {value[:40]!r} is not a valid value; '' takes it back")
     made, faults = _merged(place, {_BY_FIELD[name].name: value for name, value in values.items()}, "")
     if faults:
         raise errors.InvalidInput(str(faults[0]))

@@ -13,7 +13,7 @@ _SEPARATOR_LINE: Final = re.compile(r'"?sep=([,;\t|])"?[ \t]*\r?\n', re.IGNORECA
 
 
 class NotText(ValueError):
-    """Bytes that are no text: why, and in which line if that is known."""
+    """Bytes that are not text: why, and in which line if that is known."""
 
     def __init__(self, why: str, line: int | None = None) -> None:
         super().__init__(why if line is None else f"line {line}: {why}")

@@ -155,7 +155,7 @@ def _run(name: str, check: Check, known: Settings, found: dict[str, list[Finding
 
 
 def _settings(home: Path) -> Iterator[Finding]:
-    """Variables that are no settings, and what the settings say against each other."""
+    """Variables that are not settings, and what the settings say against each other."""
     names = {f"ANTENNA_{name.upper()}" for name in Settings.model_fields} | _NOT_SETTINGS
     of_file = {}
     try:
@@ -164,7 +164,7 @@ def _settings(home: Path) -> Iterator[Finding]:
         yield Finding.wrong("settings", f"{error}: run `antenna up`, which writes it again")
     for name in sorted(name for name in {*os.environ, *of_file} if name.startswith("ANTENNA_") and name not in names):
         meant = difflib.get_close_matches(name, names, n=1)
-        yield Finding.warning("settings", f"{name} is no setting{f': is {meant[0]} meant?' if meant else ''}")
+        yield Finding.warning("settings", f"{name} is not a setting{f': is {meant[0]} meant?' if meant else ''}")
     for name in _SERVERS:
         variable = f"ANTENNA_{name.upper()}"
         ours, stacks = os.environ.get(variable), of_file.get(variable)
@@ -267,7 +267,7 @@ def _permissions(known: Settings) -> Iterator[Finding]:
 def _image_roots(known: Settings) -> Iterator[Finding]:
     for root in known.image_roots:
         if not root.is_dir():
-            yield Finding.wrong("image root", f"{root} is no folder here: mount it, or change ANTENNA_IMAGE_ROOTS")
+            yield Finding.wrong("image root", f"{root} is not a folder here: mount it, or change ANTENNA_IMAGE_ROOTS")
         elif not os.access(root, os.R_OK | os.X_OK):
             yield Finding.wrong("image root", f"{root} cannot be read by this user")
         else:

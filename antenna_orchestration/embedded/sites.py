@@ -26,7 +26,7 @@ def create(settings: settings_module.Settings, *, label: str) -> tuple[nats_site
 def revoke(settings: settings_module.Settings, fingerprint: str) -> str:
     """Lock a site out, whose connections end at once; idempotent. A warning, or an empty text.
 
-    Raises `NotFound` for a fingerprint that is no site's.
+    Raises `NotFound` for a fingerprint that is not a site's.
     """
     if not nats_sites.revoke(Home(settings.home), fingerprint):
         raise errors.NotFound(f"there is no site {fingerprint}")

@@ -63,7 +63,7 @@ class Service:
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
-            raise errors.InvalidInput(f"{self.name!r} is no name for a service: use letters, digits and . _ -")
+            raise errors.InvalidInput(f"{self.name!r} is not a name for a service: use letters, digits and . _ -")
 
     @property
     def unit(self) -> Path:

@@ -71,7 +71,7 @@ _KINDS: Final = {
     "vehicle": "vehicle",
     "car": "vehicle",
 }
-"""What labels say that are no scientific names, as Camtrap DP names it."""
+"""What labels say that are not scientific names, as Camtrap DP names it."""
 
 BLANKS: Final = frozenset({"empty", "blank", "nothing", "none", "background", "no animal"})
 """What labels of whole photographs say of those on which there is nothing; in lower case."""
@@ -384,7 +384,7 @@ def _notes(material: Material, session: duckdb.DuckDBPyConnection) -> list[str]:
     if nameless:
         number = counted(sum(count for _, count in nameless), "observation")
         names = listed([label for label, _ in nameless])
-        notes.append(f"{number} with labels that are no scientific names: {names}; `antenna taxa import` names them")
+        notes.append(f"{number} with labels that are not scientific names: {names}; `antenna taxa import` names them")
     if not material.is_complete:
         notes.append("not all jobs were over: these are the results so far")
     return notes

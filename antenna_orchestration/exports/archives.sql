@@ -23,7 +23,7 @@ CREATE MACRO length(a, b, size) AS
         1.000000 - begins(a, size)
     );
 
--- Some detectors and classifiers give numbers that are no probability.
+-- Some detectors and classifiers give numbers that are not a probability.
 CREATE MACRO chance(score) AS CASE WHEN isfinite(score) THEN least(greatest(score, 0::FLOAT), 1::FLOAT) END;
 
 CREATE MACRO event_of(deployment, night) AS deployment || '_' || strftime(night, '%Y-%m-%d');

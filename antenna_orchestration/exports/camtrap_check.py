@@ -65,7 +65,7 @@ def faults_of(path: Path) -> Iterator[str]:
         yield f"datapackage.json cannot be read as JSON: {' '.join(str(error).split())}"
         return
     if not isinstance(package, dict):
-        yield "datapackage.json is no object"
+        yield "datapackage.json is not an object"
         return
     for fault in faults_of_package(package):
         yield f"datapackage.json: {fault}"
@@ -80,7 +80,7 @@ def faults_of_package(package: Mapping[str, Any]) -> Iterator[str]:
     if f"/{VERSION}/" not in str(package.get("profile", f"/{VERSION}/")):
         yield f"profile must be {SCHEMAS}camtrap-dp-profile.json"
     if not _is_moment(package.get("created", "2026-01-01T00:00:00Z")):
-        yield f"created: {str(package['created'])[:40]!r} is no time with an offset"
+        yield f"created: {str(package['created'])[:40]!r} is not a time with an offset"
     yield from _faults_of_people(package.get("contributors", [{"title": "-"}]))
     if "licenses" in package:
         yield from _faults_of_licences(_objects(package["licenses"]))
@@ -93,13 +93,13 @@ def faults_of_package(package: Mapping[str, Any]) -> Iterator[str]:
         if not taxon.get("scientificName"):
             yield f"taxonomic {number}: scientificName is missing"
         if taxon.get("taxonRank", "species") not in (*RANKS, "subspecies"):
-            yield f"taxonomic {number}: {str(taxon['taxonRank'])[:40]!r} is no rank"
+            yield f"taxonomic {number}: {str(taxon['taxonRank'])[:40]!r} is not a rank"
         names = taxon.get("vernacularNames", {})
         if not isinstance(names, dict):
             yield f"taxonomic {number}: vernacularNames must be an object of names by language"
         for language in names if isinstance(names, dict) else ():
             if not re.fullmatch("[a-z]{3}", language):
-                yield f"taxonomic {number}: {language[:40]!r} is no language code of three letters, such as eng"
+                yield f"taxonomic {number}: {language[:40]!r} is not a language code of three letters, such as eng"
 
 
 def _faults_of_people(people: Any) -> Iterator[str]:
@@ -123,7 +123,7 @@ def _faults_of_licences(licences: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _faults_of_project(project: Any) -> Iterator[str]:
     if not isinstance(project, dict):
-        yield "project is no object"
+        yield "project is not an object"
         return
     for name in OF_PROJECT:
         if project and name not in project:
@@ -183,7 +183,7 @@ class _Tables:
             name = str(resource.get("path", ""))
             file = self._path / name
             if not name or name.startswith(("/", ".")) or ".." in name or not file.is_file():
-                yield f"datapackage.json: {name or 'the path'} of {table} is no file in the folder"
+                yield f"datapackage.json: {name or 'the path'} of {table} is not a file in the folder"
                 continue
             try:
                 yield from self._faults_of_file(file, table, columns)

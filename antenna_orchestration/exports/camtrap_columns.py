@@ -41,7 +41,7 @@ class Column(NamedTuple):
         try:
             number = _KINDS[self.kind](cell)
         except ValueError:
-            return f"{cell[:40]!r} is no {_IN_WORDS[self.kind]}"
+            return f"{cell[:40]!r} is not {_IN_WORDS[self.kind]}"
         if number is None:
             return None
         if (self.least is not None and number < self.least) or (self.most is not None and number > self.most):
@@ -86,10 +86,10 @@ _KINDS: Final[Mapping[str, Callable[[str], float | None]]] = {
 }
 
 _IN_WORDS: Final = {
-    "number": "number",
-    "integer": "whole number",
+    "number": "a number",
+    "integer": "a whole number",
     "boolean": "true or false",
-    "time": "time with an offset and without fractions, such as 2026-06-12T20:10:00+02:00",
+    "time": "a time with an offset and without fractions, such as 2026-06-12T20:10:00+02:00",
 }
 
 _FEATURES: Final = (

@@ -282,7 +282,7 @@ def _faults_of_annotation(
         yield f"`category_id` is {one.get('category_id')!r}, which is none of the file"
     size = sizes.get(one.get("image_id"))  # type: ignore[arg-type]
     if size is None:
-        yield f"`image_id` is {one.get('image_id')!r}, which is no image of the file"
+        yield f"`image_id` is {one.get('image_id')!r}, which is not an image of the file"
     if one.get("iscrowd") not in (0, 1):
         yield f"`iscrowd` is {one.get('iscrowd')!r}, not 0 or 1"
     bbox = one.get("bbox")
@@ -320,7 +320,7 @@ def _faults_of_segmentation(one: Mapping[str, Any], size: tuple[int, int] | None
         mask = masks.of_json(json.dumps(given))
         pixels = sum(masks.checked(mask)[1::2])
     except (errors.InvalidInput, KeyError, TypeError, ValueError):
-        yield "`segmentation` is no mask in COCO's compressed run lengths"
+        yield "`segmentation` is not a mask in COCO's compressed run lengths"
         return
     if size and (mask.width, mask.height) != size:
         yield f"`segmentation` is of a photograph of {mask.width} x {mask.height}, which has {size[0]} x {size[1]}"

@@ -143,7 +143,7 @@ def _short(value: Any) -> Any:
 
 
 def _name(found: Mapping[str, Any]) -> str:
-    """The file's name; scores that are no shares are shown as if they were."""
+    """The file's name; scores that are not shares are shown as if they were."""
     score = found["score"]
     shown = "human" if found["source"] == HUMAN else "none" if score is None else f"{min(max(score, 0), 1):.3f}"
     return f"{shown}_{found['observation_id']}.jpg"

@@ -47,7 +47,7 @@ class Contributor(_Said):
 
     @property
     def name(self) -> str:
-        """As it is shown; the organization's, if it is no person."""
+        """As it is shown; the organization's, if it is not a person."""
         return " ".join(filter(None, (self.given, self.family))) or self.organization or ""
 
 
@@ -82,7 +82,7 @@ def read(content: bytes, file: str) -> Dataset:
         raise errors.InvalidTable(file, [f"more than {MOST_BYTES // 1024} kB"])
     try:
         said = yaml.safe_load(content)
-    # So many brackets within each other are no description.
+    # So many brackets within each other are not a description.
     except RecursionError:
         raise errors.InvalidTable(file, ["not YAML of a data set: nested too deeply"]) from None
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:

@@ -121,7 +121,7 @@ def check(path: Path) -> Checked:
                 faults=list(_faults(session))[:MOST_FAULTS], by=["own rules", f"duckdb {duckdb.__version__}"]
             )
     except duckdb.Error as error:
-        fault = f"{path} is no DuckDB file that opens: {str(error).splitlines()[0]}"
+        fault = f"{path} is not a DuckDB file that opens: {str(error).splitlines()[0]}"
         return Checked(faults=[fault], by=[f"duckdb {duckdb.__version__}"])
 
 

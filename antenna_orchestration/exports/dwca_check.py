@@ -71,7 +71,7 @@ def check(path: Path) -> Checked:
                 f"by {name}: ANTENNA_EXPORT_SCHEMAS names no folder that has dwc-text, eml-2.2.0 and rs.gbif.org"
             )
         elif not zipfile.is_zipfile(path):
-            unchecked.append(f"by {name}: it is no zip file")
+            unchecked.append(f"by {name}: it is not a zip file")
         else:
             try:
                 faults += usual(path, schemas or Path())
@@ -176,7 +176,7 @@ def _parts(meta: ET.Element, names: set[str]) -> tuple[list[_Part], list[str]]:
         fields = [(one.get("index", ""), one.get("term", "")) for one in element.iterfind(f"{{{TEXT}}}field")]
         index = "" if id_ is None else id_.get("index", "")
         if not index.isdecimal() or not all(number.isdecimal() for number, _ in fields if number):
-            faults.append(f"meta.xml: {file} has no {'id' if is_core else 'coreid'}, or an index that is no number")
+            faults.append(f"meta.xml: {file} has no {'id' if is_core else 'coreid'}, or an index that is not a number")
             continue
         terms = [term for _, term in fields]
         faults += [
@@ -233,7 +233,7 @@ def _faults_of_table(archive: zipfile.ZipFile, part: _Part, ids: set[str]) -> It
             id_ = cells[part.id_index]
             if not part.is_core:
                 if id_ not in ids:
-                    yield f"{where}: {id_[:80]!r} is no record of the core"
+                    yield f"{where}: {id_[:80]!r} is not a record of the core"
             elif not id_ or id_ in ids:
                 yield f"{where}: the id {id_[:80]!r} is {'in a row before' if id_ else 'missing'}"
             if part.is_core:

@@ -82,7 +82,7 @@ RULES: Final = (
     Rule("nights", "empty > done OR counted > detections", "a part is more than the whole"),
     Rule("counts", "NOT (max_n BETWEEN 1 AND detections AND photographs <= detections)", "max_n and photographs are "
          "at most the detections"),
-    Rule("deployments", "NOT (latitude BETWEEN -90 AND 90 AND longitude BETWEEN -180 AND 180)", "it is no place"),
+    Rule("deployments", "NOT (latitude BETWEEN -90 AND 90 AND longitude BETWEEN -180 AND 180)", "it is not a place"),
     Rule("deployments", "nights > trap_nights", "it has more nights than from the first to the last"),
     Rule("failures", "reason IS NULL", "it gives no reason"),
 )  # fmt: skip
@@ -132,7 +132,7 @@ class _Faulty(Exception):
 def check(path: Path) -> Checked:
     """Check the files of a folder, of whichever kind they are."""
     if not path.is_dir():
-        return Checked(faults=[f"{path} is no folder: tables is one"], by=["own rules"])
+        return Checked(faults=[f"{path} is not a folder: tables is one"], by=["own rules"])
     kinds = [kind for kind in ("csv", "parquet") if any((path / f"{table}.{kind}").exists() for table in TABLES)]
     if (path / WORKBOOK).exists():
         kinds.append("xlsx")
@@ -220,7 +220,7 @@ def _columns_of_parquet(file: Path, table: str) -> Sequence[Column]:
     try:
         found = pq.read_schema(file)
     except (pa.ArrowException, OSError) as error:
-        raise _Faulty(f"{file.name} is no Parquet file: {str(error).splitlines()[0]}") from None
+        raise _Faulty(f"{file.name} is not a Parquet file: {str(error).splitlines()[0]}") from None
     columns = _columns(found.names, file.name, table)
     for one in schema(columns):
         if found.field(one.name).type != one.type:
@@ -266,7 +266,7 @@ def _read_csv(session: duckdb.DuckDBPyConnection, file: Path, name: str, table: 
         )
     except duckdb.Error as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise _Faulty(f"{name} is no CSV of its columns: {' '.join(lines[:3])[:300]}") from None
+        raise _Faulty(f"{name} is not a CSV of its columns: {' '.join(lines[:3])[:300]}") from None
 
 
 def _sheet_to_csv(workbook: Path, table: str, file: Path) -> None:
@@ -287,7 +287,7 @@ def _opened(workbook: Path) -> Any:
         return openpyxl.load_workbook(workbook, read_only=True)
     except Exception as error:
         # Damaged archives and XML raise many kinds of errors.
-        raise _Faulty(f"{WORKBOOK} is no workbook: {error}") from None
+        raise _Faulty(f"{WORKBOOK} is not a workbook: {error}") from None
 
 
 def _as_text(value: Any) -> str:
@@ -324,7 +324,7 @@ def _wrong_values(
             f'SELECT row, "{one.name}" FROM file_{table} '  # noqa: S608  # ours
             f'WHERE "{one.name}" IS NOT NULL AND TRY_CAST("{one.name}" AS {kind}) IS NULL LIMIT {MOST_FAULTS}'
         ).fetchall()
-        yield from (f"{name}, row {row}: {one.name} is {text[:40]!r}, which is no {one.kind}" for row, text in found)
+        yield from (f"{name}, row {row}: {one.name} {text[:40]!r} is not of the type {one.kind}" for row, text in found)
 
 
 def _formulas(session: duckdb.DuckDBPyConnection, name: str, table: str, columns: Sequence[Column]) -> Iterator[str]:

@@ -391,7 +391,7 @@ def _faults(path: Path) -> Iterator[str]:
             continue
         predictions = task.get("predictions")
         if not isinstance(predictions, list):
-            yield f"{place}: `predictions` is no list"
+            yield f"{place}: `predictions` is not a list"
             continue
         for prediction in predictions:
             if not isinstance(prediction, dict) or not isinstance(prediction.get("result"), list):

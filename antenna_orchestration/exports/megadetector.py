@@ -279,7 +279,7 @@ def _faults_of_categories(found: Mapping[str, Any], name: str) -> Iterator[str]:
         return
     for key, label in categories.items():
         if not re.fullmatch(r"\d+", key):
-            yield f"{name}: the key {key[:40]!r} is no number"
+            yield f"{name}: the key {key[:40]!r} is not a number"
         if not isinstance(label, str) or not label.strip():
             yield f"{name}: {key[:40]} has no name"
 
@@ -290,7 +290,7 @@ def _keys(categories: Any) -> frozenset[str]:
 
 def _faults_of_file(file: str, files: set[str]) -> Iterator[str]:
     if not file or file.startswith("/") or "\\" in file or re.match("[A-Za-z]+:", file) or ".." in file.split("/"):
-        yield "`file` is no path relative to the folder of the photographs, with `/`"
+        yield "`file` is not a path relative to the folder of the photographs, with `/`"
     if file in files:
         yield "is there twice"
     files.add(file)
@@ -303,16 +303,16 @@ def _faults_of_image(one: Mapping[str, Any], categories: frozenset[str], classes
     failure, detections = one.get("failure"), one.get("detections")
     if failure is not None:
         if not isinstance(failure, str) or not failure:
-            yield "`failure` is no text"
+            yield "`failure` is not text"
         if detections is not None or "detections" not in one:
             yield "failed, so that `detections` must be null"
         return
     if not isinstance(detections, list):
-        yield "`detections` is no list, though the image did not fail"
+        yield "`detections` is not a list, though the image did not fail"
         return
     for number, each in enumerate(detections, 1):
         if not isinstance(each, dict):
-            yield f"detection {number} is no object"
+            yield f"detection {number} is not an object"
             continue
         yield from (f"detection {number}: {fault}" for fault in _faults_of_detection(each, categories, classes))
 
@@ -336,7 +336,7 @@ def _faults_of_detection(each: Mapping[str, Any], categories: frozenset[str], cl
     if not isinstance(said, list) or not all(
         isinstance(one, list) and len(one) == 2 and validators.is_number(one[1]) for one in said
     ):
-        yield "`classifications` is no list of classes with their scores"
+        yield "`classifications` is not a list of classes with their scores"
         return
     for key, _ in said:
         if key not in classes:

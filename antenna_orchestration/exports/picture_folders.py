@@ -159,5 +159,5 @@ def _of_picture(path: Path, name: str) -> str:
             image.load()
     except Exception as error:
         # Broken files raise many kinds of errors.
-        return f"is no whole JPEG: {error}"
+        return f"is not a whole JPEG: {error}"
     return ""

@@ -107,7 +107,7 @@ def _jobs(material: Material) -> Iterator[_Job]:
             stem, suffix = path, "jpg"
         file = f"{stem}.{suffix}"
         if file.casefold() in taken:
-            # Addresses may differ in what is no part of a path.
+            # Addresses may differ in what is not part of a path.
             file = f"{stem}~{one.row['image_id']}.{suffix}"
         taken.add(file.casefold())
         yield _Job(one, file)
@@ -138,10 +138,10 @@ def _drawn(material: Material, out: Path, job: _Job) -> _Drawn:
 def _fault(row: Mapping[str, str], path: Path) -> str:
     """What is wrong with a row; its picture, if it names one, is a whole JPEG."""
     if row["status"] not in ("done", "failed", UNREAD):
-        return f"{row['status']!r} is no status"
+        return f"{row['status']!r} is not a status"
     if row["status"] == "done":
         if not row["boxes"].isdecimal():
-            return f"{row['boxes']!r} is no number of boxes"
+            return f"{row['boxes']!r} is not a number of boxes"
         if (row["boxes"] != "0") != bool(row["file"]):
             return f"{row['photograph']} has a picture exactly if it has boxes"
     elif row["file"] or row["boxes"]:

@@ -58,7 +58,7 @@ def values(found: Mapping[str, msgspec.Raw], name: str) -> Iterator[Any]:
     try:
         parts = msgspec.json.decode(found.get(name, b"null"), type=list[msgspec.Raw])
     except msgspec.MsgspecError:
-        raise Unreadable(f"`{name}` is no list") from None
+        raise Unreadable(f"`{name}` is not a list") from None
     yield from map(parsed, parts)
 
 

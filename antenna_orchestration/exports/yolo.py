@@ -247,7 +247,7 @@ def _faults(path: Path) -> Iterator[str]:
         for file in sorted(folder.iterdir()):
             where = f"labels/{part}/{file.name}"
             if file.suffix != ".txt":
-                yield f"{where} is no file of labels"
+                yield f"{where} is not a file of labels"
                 continue
             if file.stem in labelled:
                 yield f"{where} is also in labels/{labelled[file.stem]}"

@@ -105,7 +105,7 @@ class Callers:
         known = self._known.get(digest)
         if known is None or time.monotonic() - known.since > REMEMBERED:
             if known is None:
-                # Before the catalog is asked. A token that was right a while ago is no stranger's.
+                # Before the catalog is asked. A token that was right a while ago is not a stranger's.
                 self._spend(stranger, STRANGERS_RATE)
             found = await self._http.services.catalog.tokens.find(digest)
             if found is None:

@@ -13,7 +13,7 @@ _RANGE: Final = re.compile(r"bytes=([0-9]{0,40})-([0-9]{0,40})", re.IGNORECASE)
 def asked_for(header: str, size: int) -> tuple[int, int] | None:
     """The first byte and the one after the last of a file of `size` bytes; None for the whole file.
 
-    Several ranges, and what is no range of bytes, stand for the whole file, as the standard allows. Raises
+    Several ranges, and what is not a range of bytes, stand for the whole file, as the standard allows. Raises
     `RangeNotSatisfiable` for a range that lies beyond the file.
     """
     match = _RANGE.fullmatch(header.replace(" ", ""))

@@ -107,7 +107,7 @@ def _night(name: str, text: str | None) -> date | None:
     try:
         return date.fromisoformat(text) if text else None
     except ValueError:
-        raise errors.InvalidInput(f"{name} {text!r} is no date such as 2026-06-01") from None
+        raise errors.InvalidInput(f"{name} {text!r} is not a date such as 2026-06-01") from None
 
 
 @dg.job(tags={tags.ROLE: tags.OPERATIONS})

@@ -96,7 +96,7 @@ class Folder:
         self._mark = mark
         self._fs, self._root = fsspec.core.url_to_fs(self.uri, **(storage_options or {}))
         self._is_local = isinstance(self._fs, fsspec.implementations.local.LocalFileSystem)
-        # Other stores raise errors of their own libraries: botocore's are no OSError, and s3fs lets them pass.
+        # Other stores raise errors of their own libraries: botocore's are not OSError, and s3fs lets them pass.
         self._faults: type[Exception] = OSError if self._is_local else Exception
 
     @property
@@ -126,7 +126,7 @@ class Folder:
         return {name: size for name, size in names.items() if "/." not in f"/{name}"}
 
     def names(self, path: str) -> list[str]:
-        """The names in a folder, sorted; none if it does not exist. `path` is no pattern: it may hold any character."""
+        """The names in a folder, sorted; none if it does not exist. `path` is not a pattern; it may hold anything."""
         try:
             with self._reaching():
                 self._fs.invalidate_cache()

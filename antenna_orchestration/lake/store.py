@@ -383,7 +383,7 @@ class Lake:
         return _pattern(f"{self._folder.uri}/{path}")
 
     def open_to(self, session: Any) -> None:
-        """Let a DuckDB session read the lake where it is no local folder, with the lake's own credentials."""
+        """Let a DuckDB session read the lake where it is not a local folder, with the lake's own credentials."""
         if filesystem := self._folder.remote:
             session.register_filesystem(filesystem)
 

@@ -33,8 +33,8 @@ def prepared(requirements: Sequence[str], folder: Path) -> Path | None:
     """The folder with what these requirements add to this installation; made now if it is not there yet.
 
     None if nothing is to be added. Blocks, for minutes perhaps. `folder` holds one folder a set of requirements and
-    installation; each appears whole or not at all. Raises `InvalidInput` for what is no requirement of another machine,
-    and `InternalError` if uv is not here or says no.
+    installation; each appears whole or not at all. Raises `InvalidInput` for what is not a requirement of another
+    machine, and `InternalError` if uv is not here or says no.
     """
     if not requirements:
         return None

@@ -165,7 +165,7 @@ def _content(name: str | None) -> str | None:
 
 
 def _has_many(folder: Path) -> bool:
-    """Whether so much lies in a folder that it is no model's: `/`, or photographs, say."""
+    """Whether so much lies in a folder that it is not a model's: `/`, or photographs, say."""
     return next(islice(folder.rglob("*"), MOST_FILES, None), None) is not None
 
 
@@ -220,8 +220,8 @@ def _is_readable(name: str) -> bool:
 def _kind(path: Path | None) -> int | None:
     """The kind of file at an absolute path, as `stat` has it; None if none is there that this process may see.
 
-    Texts that are no paths come here, too: some are too long for a file's name. What the kernel makes up is no file:
-    some of it never ends.
+    Texts that are not paths come here, too: some are too long for a file's name. What the kernel makes up is not
+    a file: some of it never ends.
     """
     if path is None or not path.is_absolute():
         return None
@@ -241,7 +241,7 @@ def _path(address: str) -> Path | None:
     try:
         return Path(address).expanduser()
     except RuntimeError:
-        # `~` before what is no user's name.
+        # `~` before what is not a user's name.
         return None
 
 

@@ -158,7 +158,7 @@ def files_of(spec: PipelineSpec) -> set[Path]:
 def check_digest(digest: str) -> None:
     """Raise `InvalidInput` unless it is 64 hex digits: a path is made of it, and who queues a job chooses it."""
     if not _SHA256.fullmatch(digest):
-        raise errors.InvalidInput(f"{digest[:80]!r} is no digest of a pipeline")
+        raise errors.InvalidInput(f"{digest[:80]!r} is not a digest of a pipeline")
 
 
 def read_manifest(content: bytes, digest: str) -> Manifest:
@@ -202,7 +202,7 @@ def check(manifest: Manifest, digest: str) -> None:
         raise errors.InvalidInput(f"{whose} begins with what is not of it: {manifest.entry[:200]!r}")
     needed = manifest.document.get("requirements", [])
     if not isinstance(needed, list) or not all(isinstance(one, str) for one in needed):
-        raise errors.InvalidInput(f"{whose}: its requirements are no list of texts")
+        raise errors.InvalidInput(f"{whose}: its requirements are not a list of texts")
     try:
         requirements.check(needed)
     except errors.InvalidInput as error:
@@ -249,7 +249,7 @@ def _code_of(document: Mapping[str, Any], whose: str) -> list[tuple[str, str]]:
 
 def check_files(manifest: Manifest, root: Path) -> None:
     """Raise `InvalidInput` unless exactly the manifest's files lie below `root`, each with its SHA-256."""
-    # Links to folders are no folders: nobody who looks for files finds what is behind them, and imports do.
+    # Links to folders are not folders: nobody who looks for files finds what is behind them, and imports do.
     below = (path for path in root.rglob("*") if path.is_symlink() or not path.is_dir())
     here = {path.relative_to(root).as_posix(): path for path in below}
     for one in manifest.files:

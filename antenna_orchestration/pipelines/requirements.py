@@ -21,7 +21,7 @@ MOST: Final = 200
 _MOST_CHARACTERS: Final = 1_000
 """Of one requirement: the longest that people write are addresses of wheels with their digests."""
 
-_IS_OTHER: Final = "is no requirement of another machine: name the package, as in numpy==2.3.1"
+_IS_OTHER: Final = "is not a requirement of another machine: name the package, as in numpy==2.3.1"
 _IS_TOLD: Final = "has a login or a signature, which would be stored for everybody: give it to the worker, in ~/.netrc"
 
 _SCHEMES: Final = frozenset(f"{vcs}{scheme}" for vcs in ("", "git+") for scheme in ("https", "http", "ssh"))

@@ -114,7 +114,7 @@ def _at(path: Path) -> Iterator[Source | Broken]:
 def import_specs(source: Source) -> list[PipelineSpec]:
     """The specs of a source, imported into this process, each with its origin.
 
-    Raises `InvalidSetting` for what is no list of specs, and whatever the code itself raises, `SystemExit` included.
+    Raises `InvalidSetting` for what is not a list of specs, and whatever the code itself raises, `SystemExit` included.
     """
     value: Any
     if source.is_declared:
@@ -289,7 +289,7 @@ def _imported_names(file: Path) -> set[str]:
             # Only a name that is written out can be known.
             written = [one.value for one in node.args[:1] if isinstance(one, ast.Constant)]
             names.update(one.partition(".")[0] for one in written if isinstance(one, str))
-    # A relative name begins with nothing, and a path is no name.
+    # A relative name begins with nothing, and a path is not a name.
     return {name for name in names if name.isidentifier()}
 
 

@@ -179,7 +179,7 @@ def read(path: Path) -> dict[str, AnyPool]:
     for name in said:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise errors.InvalidSetting(
-                f"ANTENNA_WORKER_POOLS: {path}: {name!r} is no name of a pool: up to 32 of a-z, 0-9 and -"
+                f"ANTENNA_WORKER_POOLS: {path}: {name!r} is not a valid name for a pool: up to 32 of a-z, 0-9 and -"
             )
     try:
         return _POOLS.validate_python(said)

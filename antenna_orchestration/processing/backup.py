@@ -53,7 +53,7 @@ async def backup(services: Services, target: str) -> Contents:
 
     Jobs are restored as they were when the catalog was read; no job is deleted meanwhile. Raises `Conflict` when the
     target is not empty or jobs are being deleted, `InvalidInput` when it lies in the lake, and `Unavailable`; what was
-    written until then has no mark and is no backup.
+    written until then has no mark and is not a backup.
     """
     to = Folder(target, storage_options=storage_options(services.settings, target))
     lake = services.lake_folder

@@ -253,7 +253,7 @@ class _Disk:
         self.uri = str(self._path)
         _check_name(order, self._path.name)
         if not self._path.parent.is_dir():
-            raise errors.InvalidInput(f"{self._path.parent} is no folder: make it, or name another place with --out")
+            raise errors.InvalidInput(f"{self._path.parent} is not a folder: make it, or name another place with --out")
         self._order = order
         self._require_replaceable()
 
@@ -363,7 +363,7 @@ def _check_replaceable(order: Order, path: Path) -> None:
         _refuse_unless_replaced(order, str(path), is_ours=True)
         return
     if not path.is_dir() or path.is_symlink():
-        raise errors.InvalidInput(f"{path} exists and is no folder: name a new one with --out")
+        raise errors.InvalidInput(f"{path} exists and is not a folder: name a new one with --out")
     if any(path.iterdir()):
         _refuse_unless_replaced(order, str(path), is_ours=(path / ABOUT).is_file())
         _refuse_files_of_people(str(path), _files_in(path), (path / ABOUT).read_bytes())
@@ -371,7 +371,7 @@ def _check_replaceable(order: Order, path: Path) -> None:
 
 def _refuse_unless_replaced(order: Order, where: str, *, is_ours: bool) -> None:
     if not is_ours:
-        raise errors.InvalidInput(f"{where} holds files that are no export: name a new folder with --out")
+        raise errors.InvalidInput(f"{where} holds files that are not an export: name a new folder with --out")
     if not order.replace:
         raise errors.InvalidInput(f"{where} exists: name another place with --out, or replace it with --replace")
 

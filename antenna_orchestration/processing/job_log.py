@@ -54,7 +54,7 @@ class JobLog:
     async def look_for_workers(self) -> None:
         """Log once when no worker serves the pipeline, and once when some do. Waiting never fails a job.
 
-        Where the autoscaler is about to start one, that is no fault yet, and the line says what comes.
+        Where the autoscaler is about to start one, that is not a fault yet, and the line says what comes.
         """
         workers = await self._services.heartbeats.workers()
         listening = [worker for worker in workers if reach.can_serve(worker, self._job)]

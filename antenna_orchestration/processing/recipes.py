@@ -88,5 +88,5 @@ def read_bytes(content: bytes, name: str) -> Recipe:
     try:
         text = content.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError:
-        raise errors.InvalidInput(f"{name} is no text in UTF-8") from None
+        raise errors.InvalidInput(f"{name} is not text in UTF-8") from None
     return recipes.parsed(text, name)

@@ -152,7 +152,7 @@ def _sections(services: Services, job: Job) -> tuple[list[_Section], int]:
             header=("label", "photographs"),
             rows=of_images.most_common(),
             rest="the column `label` of the table `image_labels`",
-            note="These are no detections, and no number of detections has them. A photograph may have several.",
+            note="These are not detections, and no number of detections has them. A photograph may have several.",
         ),
         _Section(
             title="Where",

@@ -35,7 +35,7 @@ class Imported:
     added: int
     # Whose tables are to be derived again.
     projects: Sequence[str]
-    # What of the file is no review, for people.
+    # What of the file is not a review, for people.
     notes: Sequence[str]
 
 

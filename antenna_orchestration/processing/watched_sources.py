@@ -212,7 +212,7 @@ def _named(uri: str, settings: Settings) -> str:
     """The location of a source as the catalog has it. Raises `InvalidSource`."""
     scheme = scheme_of(uri)
     if "\0" in uri or not uri:
-        raise errors.InvalidSource(f"{uri!r} is no folder, no bucket and no list")
+        raise errors.InvalidSource(f"{uri!r} is not a folder, a bucket or a list")
     if len(uri) > locations.MAX_URI:
         raise errors.InvalidSource(f"{uri[:80]}… is longer than {locations.MAX_URI} characters")
     if scheme == "s3":

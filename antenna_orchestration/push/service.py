@@ -94,7 +94,7 @@ class ProcessingService:
         """`url` is the address of the service, with or without a path; `timeout` is that of a post, in seconds."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            raise errors.InvalidInput(f"{server_urls.without_password(url)!r} is no address of a processing service")
+            raise errors.InvalidInput(f"{server_urls.without_password(url)!r} is not the address of a service")
         self._url = url.rstrip("/")
         self.name = server_urls.without_password(self._url)
         self._timeout = timeout

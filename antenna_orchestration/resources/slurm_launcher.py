@@ -26,7 +26,7 @@ from antenna_orchestration.pools.launcher import Seen, output_of
 from antenna_orchestration.resources import run_states
 
 STARTED_WITHIN: Final = 180.0
-"""Seconds in which a run that is no job of Slurm starts: Dagster's own limit would hold for those that wait there."""
+"""Seconds in which a run that is not a job of Slurm starts: Dagster's own limit would hold for those waiting there."""
 
 _PREFIX: Final = "antenna-run-"
 

@@ -21,7 +21,7 @@ from antenna_orchestration.resources import sensor_ticks
 from antenna_orchestration.resources.stores import Stores
 
 FAILS_AFTER: Final = 30.0
-"""Seconds for which a check has to fail before it is reported: a worker that starts again is no fault."""
+"""Seconds for which a check has to fail before it is reported: a worker that starts again is not a fault."""
 
 CLEAR_EVERY: Final = 60.0
 """Seconds between two rounds of clearing leftovers, of redating, and of keeping the sensors' last ticks."""

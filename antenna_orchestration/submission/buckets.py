@@ -225,7 +225,7 @@ def _described(store: Any, bucket: str, key: str) -> Mapping[str, Any] | None:
     try:
         described: Mapping[str, Any] = store.call_s3("head_object", **_version(bucket, key))
     except (OSError, ValueError) as error:
-        logger.debug("s3://%s/%s is no version: %s", bucket, key, error)
+        logger.debug("s3://%s/%s is not a version: %s", bucket, key, error)
         return None
     return {**described, "Size": described.get("ContentLength")}
 

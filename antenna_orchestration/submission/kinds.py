@@ -118,7 +118,7 @@ def first_junk(path: str, *, named: Sequence[str] = ()) -> str | None:
 
 
 def kind_of_file(name: str) -> Kind:
-    """The kind of a file that is no image."""
+    """The kind of a file that is not an image."""
     suffix = suffix_of(name)
     return next((kind for kind, suffixes in _SUFFIXES.items() if suffix in suffixes), Kind.OTHER)
 

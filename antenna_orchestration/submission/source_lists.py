@@ -272,7 +272,7 @@ def _read_json(path: Path, _warnings: list[str]) -> _Table:
         raise errors.InvalidSource(f"{path} cannot be read as JSON: {error}") from None
     images = found.get("images") if isinstance(found, dict) else found
     if not isinstance(images, list) or not all(isinstance(one, dict) for one in images):
-        raise errors.InvalidSource(f"{path} is no list of objects, and has no list `images`")
+        raise errors.InvalidSource(f"{path} is not a list of objects, and has no list `images`")
     _counted(path, len(images))
     names = list(dict.fromkeys(name for one in images for name in one))
     columns = _columns_of(path, names)

@@ -323,7 +323,7 @@ class _Reader:
             waiting.extend((os.path.join(path, name), is_dir) for name, is_dir in wanted)
 
     def _entries(self, folder: str) -> list[tuple[str, bool]]:
-        """The images and folders of a folder, and whether each is a folder; costs no look at a file that is no link."""
+        """The images and folders of a folder, and whether each is a folder; looks at no file but links."""
         wanted = []
         with os.scandir(folder) as entries:
             for entry in entries:

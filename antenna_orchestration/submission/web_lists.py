@@ -78,7 +78,7 @@ def fetch(source: str, known: Validators, settings: Settings) -> tuple[list[tupl
 def photograph(source: str, location: str, within: Locator) -> str | None:
     """The address of a photograph, as a line of a list names it; None for files of other kinds.
 
-    Raises `InvalidSource` if the line is no address, or one that is not allowed.
+    Raises `InvalidSource` if the line is not an address, or one that is not allowed.
     """
     shown = f"{location[:_SHOWN]!r}{'…' if len(location) > _SHOWN else ''}"
     if len(location) > MAX_URI:
@@ -89,7 +89,7 @@ def photograph(source: str, location: str, within: Locator) -> str | None:
         uri = ""
     # A path, too, has no scheme, and would be one of this machine.
     if scheme_of(uri) not in ("http", "https") or not location.isprintable() or not _NO_URL.isdisjoint(location):
-        raise errors.InvalidSource(f"{shown} is no http(s) address, and none relative to that of the list")
+        raise errors.InvalidSource(f"{shown} is not an http(s) address, and none relative to that of the list")
     if signatures.is_signed(uri):
         raise errors.InvalidSource(f"{shown} is a signed link, which expires: list addresses that last")
     located = within.locate(uri)

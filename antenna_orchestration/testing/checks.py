@@ -107,7 +107,7 @@ class _Checks:
         if built is None:
             return False
         if not isinstance(built, Pipeline):
-            self.faults.append(f"{self._spec.factory} is no subclass of Pipeline")
+            self.faults.append(f"{self._spec.factory} is not a subclass of Pipeline")
             return False
         began = time.perf_counter()
         self._tried("load", lambda: built.load(self._device))

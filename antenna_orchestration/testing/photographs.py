@@ -24,14 +24,14 @@ class Photograph:
     name: str
     # The file's bytes.
     data: bytes
-    # Width and height as stored; None for what is no photograph.
+    # Width and height as stored; None for what is not a photograph.
     size: tuple[int, int] | None
 
 
 def read(photographs: Iterable[Photograph | Path | str | bytes] | None) -> list[Photograph]:
     """The photographs: files, all of a folder, bytes, or drawn ones for None.
 
-    Raises `InvalidInput` if there are none, and for a file that cannot be read or is no photograph.
+    Raises `InvalidInput` if there are none, and for a file that cannot be read or is not a photograph.
     """
     if photographs is None:
         return [*drawn()]

@@ -76,5 +76,5 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
     except (OSError, ValueError) as error:
         raise errors.InvalidInput(f"{path} cannot be read: {error}") from None
     if not isinstance(lock, dict) or not all(isinstance(section, dict) for section in lock.values()):
-        raise errors.InvalidInput(f"{path} is no lock of pipelines")
+        raise errors.InvalidInput(f"{path} is not a lock of pipelines")
     return lock

@@ -48,7 +48,7 @@ def judge(request: Request, *, hosts: Collection[str], password: str = "") -> Re
 
     `hosts` are the names, in lower case and without ports, under which people reach the UI beside the loopback ones.
     Browsers send `Origin` with each request that may change something, and nothing lets a page leave it out; a program
-    that sends neither `Origin` nor `Sec-Fetch-Site` is no page.
+    that sends neither `Origin` nor `Sec-Fetch-Site` is not a page.
     """
     host = request.headers.get("host", "")
     if _name_of(f"//{host}") not in LOOPBACK | set(hosts):
@@ -101,7 +101,7 @@ def _knows(password: str, headers: Mapping[str, str]) -> bool:
 
 
 def _name_of(url: str) -> str | None:
-    """The host's name in a URL; None where there is none, also in what is no URL."""
+    """The host's name in a URL; None where there is none, also in what is not a URL."""
     try:
         return urlsplit(url).hostname
     except ValueError:

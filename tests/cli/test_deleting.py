@@ -60,5 +60,5 @@ def test_a_rule_takes_only_old_jobs_of_a_kind(antenna: Shell, project: str, tmp_
     antenna("jobs", "delete").refused(2, "name either jobs or --older-than")
     antenna("jobs", "delete", jobs[0], "--older-than", "1d").refused(2, "name either jobs or --older-than")
     antenna("jobs", "delete", jobs[0], "--project", project).refused(2, "belong to --older-than")
-    antenna("jobs", "delete", "--older-than", "soon", "--yes").refused(2, "is no length of time")
+    antenna("jobs", "delete", "--older-than", "soon", "--yes").refused(2, "is not a length of time")
     antenna("jobs", "delete", "--older-than", "1d", "--status", "late").refused(2, "must be one of")

@@ -103,7 +103,7 @@ def test_single_values_are_set_and_taken_back(antenna: Shell, project: str, site
     }  # fmt: skip
     told = " ".join(antenna("deployments", "show", *name).out.split())
     assert f"by {getpass.getuser()}" in told and "latitude 45.5 (was " in told
-    antenna("deployments", "set", *name, "--pixels-per-mm", "nan").refused(2, "'nan' is no value; an empty text ('')")
+    antenna("deployments", "set", *name, "--pixels-per-mm", "nan").refused(2, "'nan' is not a valid value")
     antenna("deployments", "set", *name).refused(2, "nothing to set")
     antenna("deployments", "set", "oak", "--project", project, "--clock", "UTC").refused(3, "has no deployment 'oak'")
 

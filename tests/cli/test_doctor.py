@@ -50,9 +50,9 @@ def test_it_works_without_a_stack_and_says_what_is_misspelt(lonely: Shell, tmp_p
     lonely.set(ANTENNA_GATEWAY_PROT="1", ANTENNA_IMAGE_ROOTS=str(tmp_path / "nowhere"))
     told = lonely("doctor", "--json")
     assert found(told, "settings", Level.WARNING) == [
-        "ANTENNA_GATEWAY_PROT is no setting: is ANTENNA_GATEWAY_PORT meant?"
+        "ANTENNA_GATEWAY_PROT is not a setting: is ANTENNA_GATEWAY_PORT meant?"
     ]
-    assert found(told, "image root", Level.WRONG)[0].startswith(f"{tmp_path / 'nowhere'} is no folder here")
+    assert found(told, "image root", Level.WRONG)[0].startswith(f"{tmp_path / 'nowhere'} is not a folder here")
     assert (told.code, told.json["well"]) == (1, False)
     lonely.set(ANTENNA_IMAGE_ROOTS=str(tmp_path))
     well = lonely("doctor")

@@ -102,7 +102,7 @@ def test_a_project_that_a_command_makes_is_named(
         (("check", "bad.yaml"), 2, "bad.yaml, line 3: step flags has no parameter 'edge'; did you mean at_edge?"),
         (("check", "step.yaml"), 2, "step.yaml, line 1: there is no step 'mask'; did you mean masking?"),
         (("check", "key.yaml"), 2, "key.yaml, line 2: a recipe has steps and count_without, not 'stops'"),
-        (("check", "latin.yaml"), 2, "latin.yaml is no text in UTF-8"),
+        (("check", "latin.yaml"), 2, "latin.yaml is not text in UTF-8"),
         (("set",), 2, "name either a file or --default"),
         (("set", "own.yaml", "--default"), 2, "name either a file or --default"),
         (("set", "bad.yaml"), 2, "bad.yaml, line 3: step flags has no parameter 'edge'"),

@@ -35,5 +35,5 @@ def test_a_review_is_listed_as_withdrawn(
     [listed] = antenna("reviews", "list", "--project", project, "--json").json
     assert (listed["observation_id"], listed["withdrawn"]) == (detection, True)
     antenna("reviews", "withdraw", detection).refused(3, f"no review of {detection} that holds; `antenna reviews list`")
-    for wrong, why in (("x", "'x' is no detection"), ("7-0", "does not say of which job"), ("", "is no detection")):
+    for wrong, why in (("x", "'x' is not a detection"), ("7-0", "does not say of which job"), ("", "not a detection")):
         antenna("reviews", "withdraw", wrong).refused(2, why)

@@ -107,7 +107,7 @@ def test_a_unit_with_other_contents_is_neither_replaced_nor_lost(odd: Shell, tmp
     odd("service", "uninstall").refused(4, "remove it yourself")
     assert "somebody else" in unit.read_text()
     assert odd(*FILES, "--name", "second").code == 0
-    odd(*FILES, "--name", "../x").refused(2, "is no name for a service")
+    odd(*FILES, "--name", "../x").refused(2, "is not a name for a service")
 
 
 def test_uninstall_removes_the_unit_and_keeps_secrets(odd: Shell, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_a_set_is_made_shown_submitted_and_removed(antenna: Shell, project: str,
     [
         (["submit", ".", "--nights", "2026-06-20..2026-06-12"], "2026-06-20 is after 2026-06-12"),
         (["submit", ".", "--nights", "yesterday"], "nights 'yesterday': name one night, such as 2026-06-12"),
-        (["submit", ".", "--every", "10"], "every '10' is no length of time: 90s, 10m, 6h and 1d are"),
+        (["submit", ".", "--every", "10"], "every '10' is not a length of time: 90s, 10m, 6h and 1d are"),
         (["submit", ".", "--every", "2d"], "--every: an interval is between 1s and 1d"),
         (["submit", ".", "--known"], "--known takes photographs that are known: name no sources with it"),
         (["submit", "--known", "--set", "x"], "choose one"),

@@ -183,7 +183,7 @@ def test_dry_run_refuses_what_submit_refuses(lonely: Shell, tmp_path: Path) -> N
 
 
 def test_dry_run_tells_of_files_that_were_likely_copied_again(antenna: Shell, project: str, tmp_path: Path) -> None:
-    """A2: they would count twice; without a stack there is nobody to ask, and that is no error."""
+    """A2: they would count twice; without a stack there is nobody to ask, and that is not an error."""
     card = empty(tmp_path / "card", "a.jpg", "b.jpg")
     common = ["submit", card, "--pipeline", "null", "--project", project]
     antenna(*common)
@@ -274,7 +274,7 @@ def test_a_reader_that_leaves_is_no_news(antenna: Shell) -> None:
 
 
 def test_undecodable_name_in_a_warning_fails_nothing(antenna: Shell, project: str, tmp_path: Path) -> None:
-    """A11: a warning with bytes that are no UTF-8 ended a committed submission with exit code 2."""
+    """A11: a warning with bytes that are not UTF-8 ended a committed submission with exit code 2."""
     bare = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
     bare.mkdir()
     images = empty(tmp_path / "night", "a.jpg")

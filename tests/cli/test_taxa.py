@@ -58,7 +58,7 @@ def test_names_from_a_file_to_what_matches_nothing(
     ("arguments", "code", "message"),
     [
         (("import", "nothing.csv"), 2, "nothing.csv cannot be read: No such file"),
-        (("import", "bad.csv"), 2, "bad.csv, row 3, column taxonRank: 'odrer' is no rank"),
+        (("import", "bad.csv"), 2, "bad.csv, row 3, column taxonRank: 'odrer' is not a rank"),
         (("import", "bad.csv", "--name", " "), 2, "the name of a species list is"),
         (("import", "bad.csv", "--project", "Not a slug"), 2, "is not a slug"),
         (("use",), 2, "name either a species list or --none"),

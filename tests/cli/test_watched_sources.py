@@ -39,7 +39,7 @@ def test_a_source_from_its_folder_to_its_removal(
     missing = ("--uri", str(tmp_path / "no"), "--deployment", "pond", *own)
     antenna("sources", "add", *missing).refused(2, "cannot be listed: No such file or directory")
     named = ("--uri", str(folder), "--deployment", "pond at the end of the wood")
-    antenna("sources", "add", *named, "--cron", "0 7 * *", *own).refused(2, "cron '0 7 * *' is no cron expression")
+    antenna("sources", "add", *named, "--cron", "0 7 * *", *own).refused(2, "cron '0 7 * *' is not a cron expression")
     done = antenna("sources", "add", *named, "--pipeline", "null", *own)
     assert done.code == 0 and f"project {project} is new" in done.err
     number = done.out.split()[1]

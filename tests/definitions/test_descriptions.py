@@ -18,7 +18,7 @@ ASSETS = (manifest, image_tasks, results, derived_tables, job_report, jobs_healt
 
 
 def test_every_table_is_an_asset_of_its_name_with_its_columns() -> None:
-    """B10: the asset `captures` was the table `manifest`, and the table `captures` was no asset."""
+    """B10: the asset `captures` was the table `manifest`, and the table `captures` was not an asset."""
     specs = {spec.key.to_user_string(): spec for one in ASSETS for spec in one.specs}
     every = {**schemas.TABLES, **columns.SCHEMAS}
     assert set(every) <= set(specs)

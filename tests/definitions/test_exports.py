@@ -145,7 +145,7 @@ def test_a_job_without_results_is_refused_in_one_line(wanted: settings.Settings,
         ({"format": "docx", "project": "p", "out": "/no/such/place"}, "no format 'docx'"),
         ({"format": "tables", "out": "/no/such/place"}, "either jobs or a project"),
         ({"format": "tables", "project": "p", "out": "here"}, "a whole path"),
-        ({"format": "tables", "project": "p", "out": "/no/such/place", "first": "June"}, "no date"),
+        ({"format": "tables", "project": "p", "out": "/no/such/place", "first": "June"}, "not a date"),
     ],
 )
 def test_what_cannot_be_exported_is_refused_in_one_line(

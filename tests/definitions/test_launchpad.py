@@ -248,7 +248,7 @@ def test_names_are_imported_as_the_command_line_does(wanted: settings.Settings, 
     assert launched(import_taxa, "name_labels", {**config, "name": "there", "use": True}).success
     assert asyncio.run(lists_in_use(wanted, project)) == ["there"]
     file.write_text("label,taxonRank\nmoth,odrer\n")
-    assert "taxa.csv, row 2, column taxonRank: 'odrer' is no rank" in reason(
+    assert "taxa.csv, row 2, column taxonRank: 'odrer' is not a rank" in reason(
         launched(import_taxa, "name_labels", config)
     )
     missing = {**config, "file": str(tmp_path / "none.csv")}

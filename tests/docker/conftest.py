@@ -26,7 +26,7 @@ def variables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def deployment() -> Iterator[Deployment]:
-    """The composition with its stores running; the S3 gateway is no wheel, so the tests' own S3 store stands in."""
+    """The composition with its stores running; the S3 gateway is not a wheel, so the tests' own S3 store stands in."""
     with (
         temporary_folder() as folder,
         s3_store() as endpoint,

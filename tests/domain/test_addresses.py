@@ -32,7 +32,7 @@ def test_private_hosts_are_refused_in_every_spelling(host: str) -> None:
     "host", ["1.1", "134744072", "4294967296", "08.8.8.8", "8.8.8", "traps.0x7", "127.0.0.1%00.org"]
 )
 def test_numbers_that_are_no_plain_address_are_refused(host: str) -> None:
-    assert (addresses.why_refused(host) or "").startswith("is no address")
+    assert (addresses.why_refused(host) or "").startswith("is not an address")
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,6 @@ def test_times_are_those_of_a_zone(expression: str, after: str, at: str) -> None
     "expression", ["", "x", "0 7 * *", "0 0 7 * * *", "61 7 * * *", "0 0 31 2 *", "@daily", "7" * 999]
 )
 def test_what_is_no_expression_is_refused_in_a_line(expression: str) -> None:
-    with pytest.raises(errors.InvalidInput, match=r"is no cron expression: .*7:00$") as refused:
+    with pytest.raises(errors.InvalidInput, match=r"is not a cron expression: .*7:00$") as refused:
         next_after(expression, datetime(2026, 6, 12, tzinfo=UTC), BERLIN)
     assert len(str(refused.value)) < 250

@@ -53,7 +53,7 @@ JUDGED = [
     ("moth", "moth", TRAP, ("moth", AGREED)),
     ("moth", "Moth", TRAP, ("moth", AGREED)),
     ("moth", "nonmoth", TRAP, ("nonmoth", OTHER)),
-    # The finest class that includes it: a moth is no nonmoth, although it is an insect.
+    # The finest class that includes it: a moth is not a nonmoth, although it is an insect.
     ("moth", "Noctua pronuba", TRAP, ("moth", AGREED)),
     ("nonmoth", "Noctua pronuba", TRAP, ("moth", OTHER)),
     ("nonmoth", "musca domestica", TRAP, ("nonmoth", AGREED)),
@@ -168,7 +168,7 @@ def test_nothing_reviewed_gives_empty_tables() -> None:
 
 
 def test_a_plot_shows_labels_as_they_are() -> None:
-    """Dollar signs are no formulas, and letters that no font has are no fault."""
+    """Dollar signs are not formulas, and letters that no font has are not a fault."""
     labels = ["moth", "$\\frac{1}$", "\N{CJK UNIFIED IDEOGRAPH-86FE}", "x" * 200]
     found = agreement.compare(
         observed(*((label, 0.9) for label in labels)), said(*labels[1:], "moth"), classes={}, names=Names({})

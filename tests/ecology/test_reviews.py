@@ -90,14 +90,14 @@ REFUSED = {
     "no such column": ("id,species\n1,2\n", "reviews.csv has no column detection_id and no column label"),
     "an empty file": ("", "reviews.csv has no column detection_id"),
     "only a header": ("detection_id,label\n", "reviews.csv has no review of a detection"),
-    "no detection": ("detection_id,label\n\nfoo,moth\n", "line 3, detection_id: 'foo' is no detection"),
-    "a number": ("detection_id,label\n42,moth\n", "line 2, detection_id: '42' is no detection"),
+    "no detection": ("detection_id,label\n\nfoo,moth\n", "line 3, detection_id: 'foo' is not a detection"),
+    "a number": ("detection_id,label\n42,moth\n", "line 2, detection_id: '42' is not a detection"),
     "no job": ("detection_id,label\n1007-0,moth\n", "line 2, detection_id: '1007-0' does not say of which job"),
     "two jobs": (
         "job,detection_id,label\n7,42-1-0,moth\n",
         "line 2, detection_id: '42-1-0' is of job 42, not of job 7",
     ),
-    "no number of a job": ("job,detection_id,label\nx,1-0,moth\n", "line 2, job: 'x' is no number of a job"),
+    "no number of a job": ("job,detection_id,label\nx,1-0,moth\n", "line 2, job: 'x' is not the number of a job"),
     "no label": ("detection_id,label\n42-1-0, \n", "line 2, label: no label"),
     "a long label": (f"detection_id,label\n42-1-0,{'x' * 201}\n", "line 2, label: a label is printable text"),
     "a control character": ("detection_id,label\n42-1-0,a\x1b[2J\n", "line 2, label: a label is printable text"),
@@ -127,7 +127,7 @@ REFUSED = {
         '[{"id": 3, "image": "a.jpg", "taxon": "moth"}]',
         "task 3: no list `annotations`; export from Label Studio as JSON, not JSON-MIN",
     ),
-    "a list of numbers": ("[1]", "is no list of objects"),
+    "a list of numbers": ("[1]", "is not a list of objects"),
     "no label in JSON": (
         '[{"detection_id": "42-1-0", "label": NaN}]',
         "row 1, label: nan is neither text nor a number",
@@ -217,7 +217,7 @@ EXPORTS: dict[str, tuple[dict[str, Any], list[Review], list[str]]] = {
         [review(**BY_USER_2)],
         [],
     ),
-    "answers that are no lists": (
+    "answers that are not lists": (
         task(*insect("42-1007-0"), {**answer("42-1007-0", "choices"), "value": {**BOX, "choices": "moth"}})
         | {"predictions": 5},
         [review(**BY_USER_2)],

@@ -1,4 +1,4 @@
-"""Tracking, consensus and fixtures: the same animal on successive photographs, and what is no animal."""
+"""Tracking, consensus and fixtures: the same animal on successive photographs, and what is not an animal."""
 
 from __future__ import annotations
 

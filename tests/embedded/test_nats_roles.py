@@ -368,4 +368,4 @@ async def test_what_a_worker_writes_by_a_reply_subject_is_taken_for_nothing(side
     async def dropped() -> bool:
         return (await js.stream_info("TASKS")).state.messages == 0
 
-    await eventually(dropped, description="what is no task is dropped")
+    await eventually(dropped, description="what is not a task is dropped")

@@ -140,7 +140,7 @@ def test_workers_go_on_while_the_controller_is_dead(stack: RunningStack, slurm: 
     slurm.kill_controller()
     before = int(stack.job(job)["done"])
     wait_until(lambda: int(stack.job(job)["done"]) > before, description="images are done", timeout=120)
-    assert stack.antenna("scale", "--dry-run").returncode == 0, "a Slurm that does not answer is no error"
+    assert stack.antenna("scale", "--dry-run").returncode == 0, "a Slurm that does not answer is not an error"
     slurm.start_controller()
     assert stack.wait_for(job, timeout=300)["done"] == 300
     wait_until(lambda: not slurm.jobs(), description="the cluster is free", timeout=120)

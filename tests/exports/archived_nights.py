@@ -1,4 +1,4 @@
-"""Results as archives meet them: two deployments with awkward names, a person's word, labels that are no names."""
+"""Results as archives meet them: two deployments with awkward names, a person's word, labels that are not names."""
 
 from __future__ import annotations
 

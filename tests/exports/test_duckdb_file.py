@@ -104,4 +104,4 @@ def test_a_broken_file_of_duckdb_is_found(made: Path, tmp_path: Path, breaking: 
 
 def test_what_is_no_file_of_duckdb_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "a.duckdb").write_bytes(b"SQLite format 3")
-    assert "is no DuckDB file that opens" in duckdb_file.check(tmp_path / "a.duckdb").faults[0]
+    assert "is not a DuckDB file that opens" in duckdb_file.check(tmp_path / "a.duckdb").faults[0]

@@ -182,10 +182,10 @@ BROKEN: list[tuple[str, int, Mapping[str, str], str]] = [
     ("nights", 1, {"failed": "2"}, "photographs are not done and failed ones"),
     ("nights", 1, {"empty": "7"}, "a part is more than the whole"),
     ("counts", 1, {"max_n": "3"}, "max_n and photographs are at most the detections"),
-    ("deployments", 1, {"latitude": "91"}, "it is no place"),
+    ("deployments", 1, {"latitude": "91"}, "it is not a place"),
     ("deployments", 1, {"nights": "2"}, "it has more nights than from the first to the last"),
     ("failures", 1, {"reason": ""}, "it gives no reason"),
-    ("observations", 3, {"detection_score": "high"}, "detection_score is 'high', which is no float"),
+    ("observations", 3, {"detection_score": "high"}, "detection_score 'high' is not of the type float"),
     ("nights", 1, {"zone": "=HYPERLINK(1)"}, "zone is '=HYPERLINK(1)', which is run as a formula or has control"),
 ]
 
@@ -241,16 +241,16 @@ def text_of(change: Callable[[str], str]) -> Callable[[Path], object]:
 @pytest.mark.parametrize(
     ("break_", "kind", "fault"),
     [
-        (lambda folder: shutil.rmtree(folder / "csv") or (folder / "csv").touch(), "csv", "is no folder"),
+        (lambda folder: shutil.rmtree(folder / "csv") or (folder / "csv").touch(), "csv", "is not a folder"),
         (lambda folder: (folder / "csv/nights.csv").unlink(), "csv", "nights.csv is missing"),
         (lambda folder: [one.unlink() for one in (folder / "csv").iterdir()], "csv", "has no table"),
         (lambda folder: (folder / "csv/nights.parquet").touch(), "csv", "has files of csv, parquet: it must have"),
         (text_of(lambda text: text.replace('"taxa"', '"Taxa"')), "csv", "nights.csv lacks columns: taxa"),
         (text_of(lambda text: text.replace("\n", ",\n", 1)), "csv", "nights.csv has columns that are not of the"),
         (text_of(lambda text: text.replace('"done","failed"', '"failed","done"')), "csv", "in another order"),
-        (text_of(lambda text: text + '"a","b"\n'), "csv", "nights.csv is no CSV of its columns"),
+        (text_of(lambda text: text + '"a","b"\n'), "csv", "nights.csv is not a CSV of its columns"),
         (lambda folder: (folder / "csv/nights.csv").write_bytes(b"\xff\xfe"), "csv", "nights.csv cannot be read"),
-        (lambda folder: (folder / "parquet/counts.parquet").write_bytes(b"PAR1"), "parquet", "is no Parquet file"),
+        (lambda folder: (folder / "parquet/counts.parquet").write_bytes(b"PAR1"), "parquet", "is not a Parquet file"),
         (
             lambda folder: pd.read_parquet(folder / "parquet/counts.parquet").astype({"max_n": str}).to_parquet(
                 folder / "parquet/counts.parquet"
@@ -258,7 +258,7 @@ def text_of(change: Callable[[str], str]) -> Callable[[Path], object]:
             "parquet",
             "counts.parquet: project is large_string and must be string",
         ),
-        (lambda folder: (folder / "xlsx/tables.xlsx").write_bytes(b"PK"), "xlsx", "tables.xlsx is no workbook"),
+        (lambda folder: (folder / "xlsx/tables.xlsx").write_bytes(b"PK"), "xlsx", "tables.xlsx is not a workbook"),
     ],
 )  # fmt: skip
 def test_files_that_are_no_tables_are_found(

@@ -140,7 +140,7 @@ TAXON = "0/predictions/0/result/1"
     [
         ("0/data", GONE, "task 1: `data` has no `image`"),
         ("1/data/image", "", "task 2: `data` has no `image`"),
-        ("0/predictions", None, "task 1: `predictions` is no list"),
+        ("0/predictions", None, "task 1: `predictions` is not a list"),
         ("0/predictions/0/result", GONE, "task 1: a prediction has no list `result`"),
         ("0/predictions/0/score", 1.5, "task 1: `score` is 1.5, not a number from 0 to 1"),
         ("0/predictions/0/score", 0.99, "task 2: its score is lower than that of the task before it"),

@@ -319,7 +319,7 @@ def test_labels_of_photographs_are_observations_of_a_camtrap_package(
     assert (media["1"], media["2"], media["3"]) == ("labels: Noctua pronuba 0.75, rain 0.50", "", "labels: rain")
 
     camtrap.write(of_boxes, tmp_path / "boxes")
-    # Rain is no animal: the photograph stays blank. Nights count what they counted.
+    # Rain is not an animal: the photograph stays blank. Nights count what they counted.
     others = [one for one in rows if one is not label]
     without = table_of(tmp_path / "boxes", "observations", "csv")
     assert by_observation(others) == by_observation(without)

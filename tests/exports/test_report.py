@@ -258,7 +258,7 @@ def test_pictures_end_with_the_patience_and_the_size(tmp_path: Path, monkeypatch
 def test_the_best_median_and_least_sure_are_chosen(
     tmp_path: Path, scores: list[float], chosen: list[tuple[str, int]]
 ) -> None:
-    # All above what the recipe asks of a species, and on one photograph, so that they are no track.
+    # All above what the recipe asks of a species, and on one photograph, so that they are not a track.
     rows = [capture(1, DUSK, zone=POND.zone)]
     found = [detection(1, n, "Autographa gamma", score) for n, score in enumerate(scores)]
     material = material_of(tmp_path, rows, found)
@@ -411,5 +411,5 @@ def test_what_people_checked_is_compared_by_name(tmp_path: Path) -> None:
     assert list(sections._checked(found, material.names))[:3] == [
         "People checked 15 detections, 25 % of all.",
         "Of 12 with a classifier's name they kept it for 7 (58 %).",
-        "3 of these are no animal.",
+        "3 of these are not animals.",
     ]

@@ -25,7 +25,7 @@ def photograph(folder: Path, name: str, kind: str = "plain") -> Path:
 
 
 def broken(folder: Path, name: str) -> Path:
-    """A file that is no photograph, whatever its name says."""
+    """A file that is not a photograph, whatever its name says."""
     file = folder / name
     file.write_bytes(bytes(range(1, 256)) * 20)
     return file

@@ -88,7 +88,7 @@ def endpoints(routes: list[BaseRoute]) -> Iterator[tuple[str, APIRoute]]:
         else:
             # What is included, as newer versions of FastAPI keep it.
             inner = getattr(getattr(route, "original_router", route), "routes", None)
-            assert inner is not None, f"{route} is no route of FastAPI, and nobody decided who may call it"
+            assert inner is not None, f"{route} is not a route of FastAPI, and nobody decided who may call it"
             yield from endpoints(list(inner))
 
 

@@ -61,7 +61,7 @@ async def test_derived_tables_are_read_over_http(services: Services, gateway: Ru
     text = await get(f"{of_project}/observations.csv/")
     assert text.headers["content-disposition"] == f'attachment; filename="project-{project}-observations.csv"'
     rows = list(csv.DictReader(io.StringIO(text.text)))
-    assert [row["label"] for row in rows] == ["'=Noctua", *LABELS[:2]], "a label is no formula"
+    assert [row["label"] for row in rows] == ["'=Noctua", *LABELS[:2]], "a label is not a formula"
 
     # A download goes on, unless the tables were derived meanwhile.
     path = f"{of_project}/observations.parquet"

@@ -57,6 +57,6 @@ async def test_names_of_a_project_over_http(services: Services, gateway: Running
         [one] = told(http.get(f"{base}/species-lists/", timeout=60))["results"]
         assert one["holds_for_project"] is True and one["imported_by"].startswith("submitter")
         bad = told(http.post(f"{base}/taxa/", data="label,rank\nx,y\n", headers=as_table, timeout=60), 400)
-        assert bad["detail"].startswith("the file, row 2, column rank: 'y' is no rank")
+        assert bad["detail"].startswith("the file, row 2, column rank: 'y' is not a rank")
         told(http.post(f"{base}/species-lists/use/", json={"species_list": "nowhere"}, timeout=60), 404)
         told(http.get(f"{base}/taxa/unmatched/", params={"pipeline": "nobody"}, timeout=60), 400)

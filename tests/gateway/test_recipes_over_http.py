@@ -21,7 +21,7 @@ async def test_a_submitter_sets_a_recipe(services: Services, gateway: RunningGat
         assert http.get(url, timeout=60).json()["recipe"] == recipes.default().hash
         for body, kind, why in (
             (b"steps: [mask]", "application/yaml", "the recipe, line 1: there is no step 'mask'"),
-            (b"steps: []\n# \xff", "application/yaml", "no text in UTF-8"),
+            (b"steps: []\n# \xff", "application/yaml", "not text in UTF-8"),
             (b'{"steps": []}', "application/json", "no JSON"),
         ):
             refused = http.post(url, data=body, headers={"Content-Type": kind}, timeout=60)

@@ -139,7 +139,7 @@ async def test_a_further_try_is_another_workers(
 async def test_a_reported_error_is_tried_once_more_and_then_final(
     services: Services, gateway: RunningGateway, project: str
 ) -> None:
-    """The gateway cannot look at these images: their addresses are no public ones."""
+    """The gateway cannot look at these images: their addresses are not public ones."""
     job = await job_for_http(services, project, 3)
     worker = await http_worker(services, gateway, project)
     tasks = leased(worker, job.job_id, 3)

@@ -26,7 +26,7 @@ from tests.k8s import manifests
 from tests.k8s.manifests import K8S, REPOSITORY, load
 
 FOREIGN = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL_S3", "POD_NAME"}
-"""Variables that are no settings of ours: boto3's, and what a pod is called."""
+"""Variables that are not settings of ours: boto3's, and what a pod is called."""
 
 SECRET = re.compile(r"(?i)password|secret|token|_key$|_key_id$|(database|redis|nats|pg)_url$")
 

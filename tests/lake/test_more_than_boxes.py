@@ -51,7 +51,7 @@ def test_what_was_said_is_beside_the_observations_and_photographs(lake: Lake) ->
     assert photographs[0]["label_algorithms"] == ["sorter 2", "sorter 2"]
     assert photographs[0]["attributes"] == '{"blur":0.25}'
 
-    # Labels of photographs are no detections: whatever is counted is as without them.
+    # Labels of photographs are not detections: whatever is counted is as without them.
     plain = Lake(f"{lake.uri}/plain")
     captures, detections = more_at_the_pond()
     kept = {"said", "attributes"}

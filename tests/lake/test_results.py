@@ -223,9 +223,9 @@ def test_what_is_missing_is_told_with_its_command(lake: Lake, root: str) -> None
         ({"job": "pond"}, "job='pond': must be a number"),
         ({"job": 1.5}, "job=1.5: must be a number"),
         ({"project": "pond", "as_": "polars"}, "as_='polars': must be"),
-        ({"project": "pond", "nights": "June"}, "'June' is no date"),
+        ({"project": "pond", "nights": "June"}, "'June' is not a date"),
         ({"project": "pond", "nights": ("2026-06-01",)}, "a tuple is"),
-        ({"project": "pond", "nights": 7}, "7 is no date"),
+        ({"project": "pond", "nights": 7}, "7 is not a date"),
     ],
 )
 def test_arguments_that_mean_nothing_are_refused(arguments: dict[str, Any], says: str, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def cut(path: Path) -> None:
         (of({"weight": STATE["weight"]}), "1 of 2 weights are missing, such as bias; is it of another network?"),
         (of({**STATE, "head.bias": STATE["bias"]}), "has 1 weights that the network has not, such as head.bias"),
         (of(nn.Linear(3, 5).state_dict()), "weight is 5 x 3, and 2 x 3 is wanted; is the number of classes right?"),
-        (of({"weight": 1, "bias": 2}), "weight is no tensor"),
+        (of({"weight": 1, "bias": 2}), "weight is not a tensor"),
         (of([1, 2]), "holds no weights by name"),
         (of(torch.ones(3)), "holds no weights by name"),
         (text(b""), "the file is empty"),

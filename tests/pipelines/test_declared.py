@@ -453,7 +453,7 @@ def test_outputs_are_read_as_they_are_declared(
         ({}, [torch.rand(1, 9, 4)], "is not format boxes"),
         ({}, [torch.rand(1, 9, 4), torch.rand(1, 8)], "is not format boxes"),
         ({}, [HALF, torch.tensor([[0.9]]), torch.tensor([[2]])], "gives class 2, and 2 labels are given"),
-        ({}, [HALF, torch.tensor([[torch.nan]])], "no numbers"),
+        ({}, [HALF, torch.tensor([[torch.nan]])], "not numbers"),
         ({}, [HALF * torch.inf, torch.tensor([[0.9]])], "not finite"),
     ],
 )

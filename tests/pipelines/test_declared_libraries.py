@@ -1,7 +1,7 @@
 """Declared models of timm, torchvision, ultralytics and transformers give what their own library gives.
 
 Random weights; photographs of several sizes, some with an EXIF turn, which is of no account unless it is declared. The
-two heavy libraries are no development dependencies: `pip install ultralytics transformers` runs what is skipped.
+two heavy libraries are not development dependencies: `pip install ultralytics transformers` runs what is skipped.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ detector:
     state = network.state_dict()
     state["roi_heads.box_predictor.cls_score.bias"][1] = torch.nan
     torch.save(state, tmp_path / "w.pth")
-    with pytest.raises(errors.InternalError, match=r"cls_score\.bias holds values that are no numbers"):
+    with pytest.raises(errors.InternalError, match=r"cls_score\.bias holds values that are not numbers"):
         declared(tmp_path, text)
 
 

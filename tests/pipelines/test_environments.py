@@ -84,7 +84,7 @@ def test_what_cannot_be_installed_is_one_line_and_leaves_nothing(wheels: Path, t
 )  # fmt: skip
 def test_files_of_this_machine_and_options_are_no_requirements(wrong: str, tmp_path: Path) -> None:
     """A digest holds the line, and not what lies there."""
-    with pytest.raises(errors.InvalidInput, match="is no requirement of another machine") as caught:
+    with pytest.raises(errors.InvalidInput, match="is not a requirement of another machine") as caught:
         environments.prepared(["numpy>=2", wrong], tmp_path / "environments")
     assert str(caught.value).isprintable()
 

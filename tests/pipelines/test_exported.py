@@ -123,7 +123,7 @@ def test_a_program_of_a_fixed_number_takes_fewer_photographs(tmp_path: Path) -> 
 
 
 class Nothing(nn.Module):
-    """Scores that are no numbers."""
+    """Scores that are not numbers."""
 
     def forward(self, photographs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         scores = photographs[:, :2, 0, 0] * torch.nan
@@ -135,7 +135,7 @@ def test_scores_that_are_no_numbers_are_no_empty_photograph(tmp_path: Path) -> N
     export(Nothing(), tmp_path / "program.pt2", torch.zeros(2, 3, 32, 64))
     pipeline = built(tmp_path, PHOTOGRAPHS)
     prepared = pipeline.prepare(RawImage(image=1, uri="", data=picture(255, 0)))
-    with pytest.raises(errors.InternalError, match="scores that are no numbers"):
+    with pytest.raises(errors.InternalError, match="scores that are not numbers"):
         pipeline.infer([prepared])
 
 

@@ -87,7 +87,7 @@ def test_each_way_to_be_wrong_is_found(wrong: str, message: str, sheet: list[pho
         ({"algorithms": (FINDER, replace(NAMER, labels=("a", "b", "a")))}, "algorithm tone has labels .* twice: a"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"factory": "nowhere:Spots"}, "the class: raises InternalError: pipeline spots: cannot import nowhere:Spots"),
-        ({"factory": "pathlib:Path"}, "the class: raises|is no subclass of Pipeline"),
+        ({"factory": "pathlib:Path"}, "the class: raises|is not a subclass of Pipeline"),
     ],
 )
 def test_each_fault_of_a_description_is_found(
@@ -100,7 +100,7 @@ def test_each_fault_of_a_description_is_found(
 def test_all_faults_are_told_together(sheet: list[photographs.Photograph]) -> None:
     with pytest.raises(PipelineFaults) as caught:
         check_pipeline(spec("own error", meanings={"y": "?"}), sheet)
-    # One of the description, and three kinds of files that are no photographs.
+    # One of the description, and three kinds of files that are not photographs.
     assert len(caught.value.faults) == 4
     assert str(caught.value).count("\n  - ") == 4
 
@@ -143,7 +143,7 @@ def test_labels_are_locked_to_their_version(tmp_path: Path, sheet: list[photogra
     assert write_lock(lock, [newer]) == ["pipeline spots 2", "algorithm tone 2"]
     assert set(json.loads(lock.read_text())["algorithms"]) == {"tone 1", "tone 2"}
     lock.write_text("[]")
-    with pytest.raises(errors.InvalidInput, match="no lock of pipelines"):
+    with pytest.raises(errors.InvalidInput, match="not a lock of pipelines"):
         write_lock(lock, [newer])
 
 

@@ -53,7 +53,7 @@ def test_the_page_has_every_key_with_its_meaning(kind: type[PoolSettings]) -> No
         ("a: {kind: slurm, most: 1, options: [--arr=1-3]}", "a.options: --arr=1-3: each worker is one job"),
         ("a: {kind: slurm, most: 1, options: [-a1-3]}", "a.options: -a1-3: each worker is one job"),
         ("a: {kind: slurm, most: 1, options: [-Jx]}", "a.options: -Jx: each worker is one job"),
-        ("Night Owls:\n  kind: slurm\n  most: 1\n", "'Night Owls' is no name of a pool"),
+        ("Night Owls:\n  kind: slurm\n  most: 1\n", "'Night Owls' is not a valid name for a pool"),
         ("a:\n  kind: pbs\n  most: 1\n", "a: `kind` is dagster, slurm or command"),
         ("a:\n  most: 1\n", "a: `kind` is dagster, slurm or command"),
         ("a:\n  kind: slurm\n", "a.most: Field required"),

@@ -90,7 +90,7 @@ async def _process(services: Services, worker: Hands, waiting: Job, on: On) -> N
 
 
 def _on(uri: str) -> list[Detection]:
-    """None to two animals, at a place of their own: what stays in one spot over nights is no animal."""
+    """None to two animals, at a place of their own: what stays in one spot over nights is not an animal."""
     name = Path(uri).name
     chance = hashlib.sha256(name.encode()).digest()
     x, y = chance[1] * 10.0, chance[2] * 10.0

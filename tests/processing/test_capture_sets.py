@@ -237,7 +237,7 @@ async def test_what_cannot_be_made_is_refused_and_leaves_nothing(services: Servi
         ({"capture_set": "x", "deployment": "d"}, "with --set, --only-deployment chooses one"),
         ({"capture_set": "none"}, "has no capture set 'none'"),
         ({"known": True, "every": "0"}, "--every: an interval is between 1s and 1d"),
-        ({"known": True, "every": "ten"}, "every 'ten' is no length of time"),
+        ({"known": True, "every": "ten"}, "every 'ten' is not a length of time"),
         ({"known": True, "only_deployments": ["lake"]}, "has no deployment 'lake'"),
     ],
 )

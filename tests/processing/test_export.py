@@ -112,9 +112,9 @@ async def test_files_of_people_are_never_replaced(services: Services, project: s
     (tmp_path / "thesis/chapter.md").write_text("mine")
     (tmp_path / "note").write_text("mine")
     for name, said in (
-        ("thesis", "files that are no export"),
-        ("note", "is no folder"),
-        ("no/such", "is no folder"),
+        ("thesis", "files that are not an export"),
+        ("note", "is not a folder"),
+        ("no/such", "is not a folder"),
         ("", "is empty"),
     ):
         with pytest.raises(errors.InvalidInput, match=said):

@@ -230,7 +230,7 @@ def test_a_digest_is_no_path(tmp_path: Path) -> None:
     (tmp_path / "home" / "pulled").mkdir(parents=True)
     (tmp_path / "home" / "mine").mkdir()
     for digest in ("../mine", str(tmp_path / "home" / "mine"), "", "A" * 64):
-        with pytest.raises(errors.InvalidInput, match="no digest"):
+        with pytest.raises(errors.InvalidInput, match="not a digest"):
             pulled.ready(Lake(str(tmp_path / "lake")), digest, tmp_path / "home")
     assert (tmp_path / "home" / "mine").exists()
 

@@ -142,13 +142,13 @@ async def test_a_table_has_a_column_of_addresses(near: Services, project: str, t
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("file:///etc/secret.jpg", "is no http(s) address"),
-        ("s3://traps/a.jpg", "is no http(s) address"),
-        ("http:/a.jpg", "is no http(s) address"),
-        (r"C:\DCIM\a.jpg", "is no http(s) address"),
-        ("<a href='a.jpg'>a.jpg</a>", "is no http(s) address"),
-        ("a\x1b[31m.jpg", r"'a\x1b[31m.jpg' is no http(s) address"),
-        ("http://[::1/a.jpg", "is no http(s) address"),
+        ("file:///etc/secret.jpg", "is not an http(s) address"),
+        ("s3://traps/a.jpg", "is not an http(s) address"),
+        ("http:/a.jpg", "is not an http(s) address"),
+        (r"C:\DCIM\a.jpg", "is not an http(s) address"),
+        ("<a href='a.jpg'>a.jpg</a>", "is not an http(s) address"),
+        ("a\x1b[31m.jpg", r"'a\x1b[31m.jpg' is not an http(s) address"),
+        ("http://[::1/a.jpg", "is not an http(s) address"),
         ("x" * 3000 + ".jpg", "is longer than 2000 characters"),
         ("a.jpg?sv=1&sig=abc&se=2", "is a signed link, which expires"),
         ("http://10.0.0.1/a.jpg", "ANTENNA_ALLOW_PRIVATE_HOSTS=true allows them"),
@@ -168,7 +168,7 @@ async def test_a_hostile_line_is_told_and_holds_up_nothing(near: Services, proje
     await source.look()
     assert await source.jobs() == ["pond 2026-06-12: 1", "pond 2026-06-13: 1"]
     told = (
-        f"{address}, line 2: 'file:///etc/passwd.jpg' is no http(s) address, and none relative to that of the list "
+        f"{address}, line 2: 'file:///etc/passwd.jpg' is not an http(s) address, and none relative to that of the list "
         "(and 1 more line like it)"
     )
     # The same list says the same again.

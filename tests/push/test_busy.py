@@ -1,4 +1,4 @@
-"""A service that takes nothing yet is waited for; that is no failure of the batch."""
+"""A service that takes nothing yet is waited for; that is not a failure of the batch."""
 
 import asyncio
 

@@ -303,7 +303,7 @@ async def said(pushing: PushWorker, words: str) -> bool:
 
 async def test_bad_input_is_one_line(services: Services, pushing: PushWorker, service: ProcessingService) -> None:
     for arguments, words in {
-        ("push", "ftp://example.org"): "no address of a processing service",
+        ("push", "ftp://example.org"): "not the address of a service",
         ("push", service.url, "--timeout", "60"): "ANTENNA_HTTP_LEASE",
         ("projects", "set", "nobody-s", "--dispatch-mode", "sync_api"): "there is no project nobody-s",
     }.items():

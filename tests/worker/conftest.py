@@ -52,7 +52,7 @@ async def bench(settings: Settings) -> AsyncIterator[Bench]:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Iterator[list[str]]:
-    """URIs of forty small files; only pipelines that open them would find that they are no images."""
+    """URIs of forty small files; only pipelines that open them would find that they are not images."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     paths = [folder / f"{number:03}.jpg" for number in range(40)]

@@ -132,7 +132,7 @@ class Attribute(NamedTuple):
     of: str
     name: str
     number: int
-    # None: its values are no numbers.
+    # None: its values are not numbers.
     least: float | None
     median: float | None
     most: float | None

@@ -141,7 +141,7 @@ def more(found: Facts, plots: dict[str, Chart], key: str) -> Iterator[str]:
         yield f'<h2 id="{key}-photographs">What whole photographs show</h2>'
         yield paragraph(
             f"{counted(found.labelled, 'photograph')} of {found.done:,} {_is(found.labelled, 'has', 'have')} labels of "
-            f"{_its(found.labelled)} own. They are no detections, and no number of detections has them.",
+            f"{_its(found.labelled)} own. They are not detections, and no number of detections has them.",
             "note",
         )
         rows = [
@@ -387,7 +387,7 @@ def _checked(found: Facts, names: Names) -> Iterator[str]:
         kept = sum(n for (label, taxon), n in found.judged.items() if taxon is not None and _same(label, taxon, names))
         rejected = sum(n for (_, taxon), n in found.judged.items() if taxon is None)
         yield f"Of {compared:,} with a classifier's name they kept it for {kept:,} ({share(kept, compared)})."
-        yield f"{rejected:,} of these {_is(rejected)} no animal."
+        yield f"{rejected:,} of these {_is(rejected, 'is not an animal', 'are not animals')}."
     yield (
         "If people chose what they checked, for example the least certain first, these shares say nothing of the "
         "others."

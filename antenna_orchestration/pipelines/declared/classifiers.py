@@ -29,7 +29,7 @@ class Classifier(ABC):
 
     @abstractmethod
     def probabilities(self, some: Sequence[Any]) -> torch.Tensor:
-        """Float32 on the CPU, pictures x labels. Raises `InternalError` for values that are no probabilities."""
+        """Float32 on the CPU, pictures x labels. Raises `InternalError` for values that are not probabilities."""
 
 
 def load(model: recipe.Model, device: torch.device) -> Classifier:
@@ -88,7 +88,7 @@ class ProgramClassifier(Classifier):
 def activated(model: recipe.Model, values: torch.Tensor | None, count: int, classes: int, file: str) -> torch.Tensor:
     """Probabilities of a model's output for `count` pictures, float32 on the CPU.
 
-    Raises `InternalError` if it has another shape, or values that are no probabilities.
+    Raises `InternalError` if it has another shape, or values that are not probabilities.
     """
     if values is not None and values.ndim > 2 and values.numel() == count * classes:
         # Some programs keep the dimensions of a last pooling.
@@ -98,7 +98,7 @@ def activated(model: recipe.Model, values: torch.Tensor | None, count: int, clas
         raise errors.InternalError(f"{model.place}: {file} gives {gives} for {count} pictures and {classes} labels")
     values = values.detach().float().cpu()
     if not bool(torch.isfinite(values).all()):
-        raise errors.InternalError(f"{model.place}: {file} gives values that are no numbers (NaN or infinite)")
+        raise errors.InternalError(f"{model.place}: {file} gives values that are not numbers (NaN or infinite)")
     if model.output.activation == "softmax":
         return values.softmax(dim=1)
     if model.output.activation == "sigmoid":
@@ -106,6 +106,6 @@ def activated(model: recipe.Model, values: torch.Tensor | None, count: int, clas
     if float(values.min()) < -1e-4 or float(values.max()) > 1 + 1e-4:
         raise errors.InternalError(
             f"{model.place}.output.activation is none, and {file} gives {float(values.min()):.3g} to "
-            f"{float(values.max()):.3g}, which are no probabilities: softmax, or sigmoid, makes some of them"
+            f"{float(values.max()):.3g}, which are not probabilities: softmax, or sigmoid, makes some of them"
         )
     return values.clamp(0, 1)

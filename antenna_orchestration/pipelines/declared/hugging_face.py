@@ -77,7 +77,7 @@ class TransformersDetector(detectors.Detector):
         }
         answer = self._network(**given)
         if not bool(torch.isfinite(answer.logits).all() and torch.isfinite(answer.pred_boxes).all()):
-            raise errors.InternalError(f"{self._model.place} gives values that are no numbers (NaN or infinite)")
+            raise errors.InternalError(f"{self._model.place} gives values that are not numbers (NaN or infinite)")
         [found] = self._processor.post_process_object_detection(
             answer, threshold=min_score, target_sizes=[(height, width)]
         )
@@ -119,7 +119,7 @@ def _opened(model: recipe.Model, device: torch.device, kind: str) -> tuple[Any, 
         reason = " ".join(str(error).split())[:300]
         raise errors.InternalError(f"{model.place}.folder {folder} cannot be read: {reason}") from error
     if (layer := checkpoint_files.not_finite(network.state_dict())) is not None:
-        raise errors.InternalError(f"{model.place}.folder {folder}: {layer} holds values that are no numbers")
+        raise errors.InternalError(f"{model.place}.folder {folder}: {layer} holds values that are not numbers")
     return processor, network.to(device).eval()
 
 

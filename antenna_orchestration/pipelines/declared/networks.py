@@ -115,7 +115,7 @@ def fill(network: nn.Module, path: Path, model: recipe.Model) -> None:
     """Load weights, and put the network into eval mode without gradients.
 
     A wrapper or a prefix that training programs add is taken off. Raises `InternalError` if they do not fit, or hold
-    values that are no numbers.
+    values that are not numbers.
     """
     state = checkpoint_files.unwrapped(_state(path), network.state_dict())
     try:
@@ -125,7 +125,7 @@ def fill(network: nn.Module, path: Path, model: recipe.Model) -> None:
         name = model.architecture or type(network).__name__
         raise errors.InternalError(f"{model.place}: weights {path} do not fit {name}: {why}") from error
     if (layer := checkpoint_files.not_finite(state)) is not None:
-        raise errors.InternalError(f"{model.place}: weights {path}: {layer} holds values that are no numbers")
+        raise errors.InternalError(f"{model.place}: weights {path}: {layer} holds values that are not numbers")
     network.eval().requires_grad_(requires_grad=False)
 
 

@@ -116,11 +116,11 @@ class Decoder:
         """What was found in each of `count` pictures with a score above `min_score`.
 
         `size` is the input's width and height. Raises `InternalError` for outputs of other shapes than `format` says,
-        for classes without a label, and for values that are no numbers.
+        for classes without a label, and for values that are not numbers.
         """
         values = [one.detach().cpu() for one in outputs]
         if any(bool(torch.isnan(one).any()) for one in values if one.is_floating_point()):
-            raise errors.InternalError(f"{self._file} gives values that are no numbers (NaN)")
+            raise errors.InternalError(f"{self._file} gives values that are not numbers (NaN)")
         read = {"yolo": self._yolo, "yolo5": self._yolo5, "end2end": self._end2end, "boxes": self._boxes}
         found = read[self._given.format](values, count, size)
         if len(found) != count:

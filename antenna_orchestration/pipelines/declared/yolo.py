@@ -50,7 +50,7 @@ class _Yolo:
         if task not in tasks:
             raise errors.InternalError(f"{model.place}: {path.name} is a model for {task}, not {_either(tasks)}")
         if path.suffix == ".pt" and (name := checkpoint_files.not_finite(self._model.model.state_dict())) is not None:
-            raise errors.InternalError(f"weights {path}: {name} holds values that are no numbers")
+            raise errors.InternalError(f"weights {path}: {name} holds values that are not numbers")
         self.task = task
         given = model.input
         size = {} if given.width is None else {"imgsz": [given.height, given.width]}

@@ -143,7 +143,7 @@ class ExportedPipeline(Pipeline[Photograph, Found]):
     def _kept(self, photograph: Photograph, boxes: torch.Tensor, scores: torch.Tensor, *rest: torch.Tensor) -> Found:
         # NaN is not above any score: it would read as a photograph without insects.
         if not bool(torch.isfinite(scores).all()):
-            raise errors.InternalError(f"{self.spec.slug}: the program gives scores that are no numbers")
+            raise errors.InternalError(f"{self.spec.slug}: the program gives scores that are not numbers")
         keep = scores > self.config["min_score"]
         across, down = photograph.width / self._program.width, photograph.height / self._program.height
         boxes = boxes[keep].float().cpu() * torch.tensor([across, down, across, down])

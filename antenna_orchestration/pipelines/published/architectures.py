@@ -89,7 +89,7 @@ def _filled(model: nn.Module, path: Path) -> nn.Module:
         why = checkpoint_files.misfit(state, model.state_dict())
         raise errors.InternalError(f"weights {path} do not fit {_named(model)}: {why}") from error
     if (layer := checkpoint_files.not_finite(state)) is not None:
-        raise errors.InternalError(f"weights {path}: {layer} holds values that are no numbers (NaN or infinite)")
+        raise errors.InternalError(f"weights {path}: {layer} holds values that are not numbers (NaN or infinite)")
     return model.eval().requires_grad_(requires_grad=False)
 
 

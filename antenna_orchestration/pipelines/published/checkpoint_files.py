@@ -98,7 +98,7 @@ def misfit(state: Mapping[str, Any], wanted: Mapping[str, torch.Tensor]) -> str:
         return f"{len(missing)} of {len(wanted)} weights are missing, such as {missing[0]}; is it of another network?"
     for name, tensor in wanted.items():
         found = state[name]
-        shape = _shape(found) if isinstance(found, torch.Tensor) else "no tensor"
+        shape = _shape(found) if isinstance(found, torch.Tensor) else "not a tensor"
         if shape != _shape(tensor):
             return f"{name} is {shape}, and {_shape(tensor)} is wanted; is the number of classes right?"
     more = [str(name)[:80] for name in state if name not in wanted]

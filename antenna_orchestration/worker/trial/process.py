@@ -268,7 +268,7 @@ def main() -> None:
     kernel.die_with_parent(int(sys.argv[1]))
     faulthandler.enable()
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    # What a pipeline prints is for people, and is no answer.
+    # What a pipeline prints is for people, and is not an answer.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     orders = os.fdopen(os.dup(sys.stdin.fileno()), "rb")
     with open(os.devnull) as nothing:  # noqa: PTH123
