@@ -1,4 +1,4 @@
-"""How long a new recipe over 1,000,000 detections takes, and its memory: all of `processing/derive.py` but the catalog.
+"""How long a new recipe over 1,000,000 detections takes, and its memory: all of `answers/derive.py` but the catalog.
 
 Ten jobs of 10,000 photographs, ten detections each, at ten deployments over a hundred nights; once with whole score
 vectors of 100 classes, once of 1,000. DuckDB has two threads. The memory is the process's highest resident set.
@@ -19,14 +19,14 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pyarrow as pa
 
+from antenna_orchestration.answers import derive
+from antenna_orchestration.answers.knowledge import Knowledge, SpeciesList
 from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.domain.messages import AlgorithmRef
 from antenna_orchestration.ecology.model import Classes, Place, Taxon
 from antenna_orchestration.ecology.names import classes_of
 from antenna_orchestration.lake import arrow, derived, paths, schemas
 from antenna_orchestration.lake.store import Lake
-from antenna_orchestration.processing import derive
-from antenna_orchestration.processing.knowledge import Knowledge, SpeciesList
 from benchmarks.figures import Figure
 
 DETECTIONS: Final = 1_000_000

@@ -23,6 +23,8 @@ from typing import Any, Final, NamedTuple
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from antenna_orchestration.answers import derive, kept_downloads
+from antenna_orchestration.answers.kept_downloads import Kept
 from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.ecology import columns
 from antenna_orchestration.ecology.names import Names
@@ -35,8 +37,7 @@ from antenna_orchestration.exports.selection import Selection
 from antenna_orchestration.lake import derived, paths
 from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.pipelines import images
-from antenna_orchestration.processing import derive, kept_downloads, photographs
-from antenna_orchestration.processing.kept_downloads import Kept
+from antenna_orchestration.processing import photographs
 from antenna_orchestration.settings import Settings
 from antenna_orchestration.synthetic import captures
 from benchmarks import deriving

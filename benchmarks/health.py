@@ -8,7 +8,8 @@ import time
 import psycopg
 
 from antenna_orchestration.embedded.stores import EmbeddedStores
-from antenna_orchestration.processing import health, publish
+from antenna_orchestration.processing import publish
+from antenna_orchestration.upkeep import health
 from benchmarks import rig
 from benchmarks.figures import Figure
 

@@ -1,4 +1,4 @@
-"""What it costs to bring a season up to date: all of `processing/season.py` but the catalog.
+"""What it costs to bring a season up to date: all of `answers/season.py` but the catalog.
 
 Ten deployments, thirty nights, a job for each: 100,000 photographs with 500,000 detections. Then each deployment has a
 night more, as each morning; then one has; then nothing of it changed. CPU time, and the highest memory.
@@ -17,12 +17,12 @@ from typing import Final
 
 import numpy as np
 
+from antenna_orchestration.answers import season
+from antenna_orchestration.answers.results_of import Results
 from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.lake import derived
 from antenna_orchestration.lake import season as files
 from antenna_orchestration.lake.store import Lake
-from antenna_orchestration.processing import season
-from antenna_orchestration.processing.results_of import Results
 from benchmarks import deriving
 from benchmarks.figures import Figure
 

@@ -34,7 +34,7 @@ hypothesis.settings.load_profile("busy")
 
 LONGEST_FIRST = (
     "soak", "whole", "stack", "docker", "gateway", "push", "worker", "embedded", "cli", "definitions", "processing",
-    "pipelines", "docs", "training",
+    "answers", "upkeep", "pipelines", "docs", "training",
 )  # fmt: skip
 """Folders of tests whose files take longest. Processes share the files in order: one of these at the end runs alone."""
 

@@ -10,12 +10,12 @@ from typing import Any
 import dagster as dg
 
 from antenna_orchestration import errors
+from antenna_orchestration.answers import derive as verb
 from antenna_orchestration.assets import metadata
 from antenna_orchestration.assets.descriptions import of_derived_table
 from antenna_orchestration.assets.partitions import processing_jobs
 from antenna_orchestration.assets.run_session import RunSession
 from antenna_orchestration.domain.job import Job
-from antenna_orchestration.processing import derive as verb
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.resources.interruptible import Reports
 

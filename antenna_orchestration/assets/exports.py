@@ -1,6 +1,6 @@
 """The exports of a job: an asset for each format, made on demand or with each job that ends, in the lake.
 
-Belongs here: what Dagster shows of an export. The formats are in `exports/`, the verb is `processing/export.py`.
+Belongs here: what Dagster shows of an export. The formats are in `exports/`, the verb is `answers/export.py`.
 """
 
 import warnings
@@ -13,14 +13,14 @@ import dagster as dg
 from pydantic import Field
 
 from antenna_orchestration import errors, settings
+from antenna_orchestration.answers import export as verb
+from antenna_orchestration.answers.export import Exported
 from antenna_orchestration.assets.partitions import processing_jobs
 from antenna_orchestration.domain import ids, terminal
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.exports import formats
 from antenna_orchestration.exports.formats import MOST_FAULTS, Format
 from antenna_orchestration.exports.selection import Selection
-from antenna_orchestration.processing import export as verb
-from antenna_orchestration.processing.export import Exported
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.resources.interruptible import Reports, run_interruptible
 from antenna_orchestration.resources.stores import Stores

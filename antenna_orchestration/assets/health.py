@@ -9,9 +9,9 @@ from pydantic import Field
 from antenna_orchestration.assets import metadata
 from antenna_orchestration.domain import markdown, terminal
 from antenna_orchestration.domain.texts import counted
-from antenna_orchestration.processing import health
 from antenna_orchestration.resources import deleted_jobs
 from antenna_orchestration.resources.stores import Stores
+from antenna_orchestration.upkeep import health
 
 
 class HealthConfig(dg.Config):

@@ -6,13 +6,14 @@ from typing import Any
 import dagster as dg
 
 from antenna_orchestration import errors
+from antenna_orchestration.answers import html_report
 from antenna_orchestration.assets import metadata
 from antenna_orchestration.assets.descriptions import GROUP
 from antenna_orchestration.assets.partitions import processing_jobs
 from antenna_orchestration.assets.run_session import RunSession
 from antenna_orchestration.domain import terminal
 from antenna_orchestration.domain.job import Job, JobStatus
-from antenna_orchestration.processing import html_report, report
+from antenna_orchestration.processing import report
 from antenna_orchestration.processing.retrying import retry_forever
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.resources.interruptible import Reports

@@ -1,6 +1,6 @@
 """The asset `season`: how a project's season goes, a partition per project and night, with what is wrong as checks.
 
-Belongs here: what Dagster shows of a season. What a season is, `processing/season.py` knows.
+Belongs here: what Dagster shows of a season. What a season is, `answers/season.py` knows.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 import dagster as dg
 
 from antenna_orchestration import errors
+from antenna_orchestration.answers import season as verb
 from antenna_orchestration.assets.descriptions import of_season
 from antenna_orchestration.assets.partitions import NIGHT, PROJECT, has_partition, season_key, season_nights
 from antenna_orchestration.domain import markdown, terminal
@@ -22,7 +23,6 @@ from antenna_orchestration.domain.nights import night_of_local
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.ecology.season import KINDS, Finding
 from antenna_orchestration.lake import paths
-from antenna_orchestration.processing import season as verb
 from antenna_orchestration.resources.interruptible import Reports, run_interruptible
 from antenna_orchestration.resources.stores import Stores
 

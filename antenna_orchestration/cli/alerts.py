@@ -33,7 +33,7 @@ def list_(
 ) -> None:
     """List what is wrong now, who was told, and which targets fail."""
     from antenna_orchestration import settings
-    from antenna_orchestration.processing import alerts
+    from antenna_orchestration.upkeep import alerts
 
     said = alerts.configured(settings.get())
 
@@ -88,7 +88,7 @@ def test(
     import asyncio
 
     from antenna_orchestration import settings
-    from antenna_orchestration.processing import alerts
+    from antenna_orchestration.upkeep import alerts
 
     wanted = settings.get()
     said = alerts.configured(wanted)

@@ -12,7 +12,7 @@ from antenna_orchestration.cli.options import JsonOption
 from antenna_orchestration.domain.texts import counted
 
 if TYPE_CHECKING:
-    from antenna_orchestration.processing.backup import Contents
+    from antenna_orchestration.upkeep.backup import Contents
 
 _WHERE = "A folder, or s3://bucket/prefix."
 
@@ -25,7 +25,7 @@ def backup(
 
     The backup holds neither queued tasks, which are created again from the catalog, nor Dagster's run history.
     """
-    from antenna_orchestration.processing import backup as verb
+    from antenna_orchestration.upkeep import backup as verb
 
     contents = with_services(lambda services: verb.backup(services, target))
     _print(contents, "backed up to", as_json=json_)
@@ -39,7 +39,7 @@ def restore(
 
     The stack must be running and must not hold jobs. Finished jobs are shown as before; unfinished ones continue.
     """
-    from antenna_orchestration.processing import backup as verb
+    from antenna_orchestration.upkeep import backup as verb
 
     contents = with_services(lambda services: verb.restore(services, source))
     _print(contents, "restored from", as_json=json_)

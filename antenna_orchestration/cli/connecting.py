@@ -49,7 +49,7 @@ def with_services_making(project: str, work: Callable[[Services], Awaitable[T]])
     """As `with_services`, for work that makes the project if there is none: a note says so, in case of a slip."""
 
     async def run(services: Services) -> T:
-        from antenna_orchestration.processing import known_projects
+        from antenna_orchestration.answers import known_projects
 
         is_new = not await known_projects.exists(services, project)
         result = await work(services)

@@ -18,8 +18,8 @@ from antenna_orchestration.domain.texts import counted, listed
 
 if TYPE_CHECKING:
     from antenna_orchestration.domain.ids import Generation, JobId
-    from antenna_orchestration.processing.delete import Planned
     from antenna_orchestration.processing.services import Services
+    from antenna_orchestration.upkeep.delete import Planned
 
 _WORD: Final = "delete"
 """What a person types to go on, as for `antenna clean`."""
@@ -109,7 +109,7 @@ async def _planned(
     services: Services, jobs: Sequence[JobId], unfinished: Sequence[JobId], *, reviews_too: bool, is_rule: bool
 ) -> tuple[list[Planned], list[str]]:
     """What would go with each job. Those that a rule chose may be refused; one that was named and is, raises."""
-    from antenna_orchestration.processing import delete as verb
+    from antenna_orchestration.upkeep import delete as verb
 
     goes: list[JobId] = []
     refused: list[str] = []
@@ -168,7 +168,7 @@ def _show(
     tell = output.line if dry_run else output.note
     if len(planned) > _SHOWN:
         tell(f"and {counted(len(planned) - _SHOWN, 'more job')}")
-    from antenna_orchestration.processing import delete as verb
+    from antenna_orchestration.upkeep import delete as verb
 
     all_ = verb.told(planned)
     tell(
@@ -189,7 +189,7 @@ def _ask() -> None:
 async def _delete(services: Services, jobs: Mapping[JobId, Generation | None], *, reviews_too: bool) -> None:
     """Delete jobs as they were in these generations. One that cannot go any more ends it; those before it are gone."""
     from antenna_orchestration.kernel import user_of_this_process
-    from antenna_orchestration.processing import delete as verb
+    from antenna_orchestration.upkeep import delete as verb
 
     by = user_of_this_process()
     gone: list[JobId] = []
@@ -207,8 +207,8 @@ async def _delete(services: Services, jobs: Mapping[JobId, Generation | None], *
 async def _complete(services: Services, jobs: Sequence[JobId]) -> None:
     from antenna_orchestration.embedded import environment
     from antenna_orchestration.embedded.home import Home
-    from antenna_orchestration.processing import delete as verb
     from antenna_orchestration.settings import find_home
+    from antenna_orchestration.upkeep import delete as verb
 
     for project in await verb.bring_up_to_date(services, jobs):
         output.note(f"the tables of project {project} held them: derived anew, or deleted if no job is left")
@@ -232,7 +232,7 @@ async def _forget_in_dagster(services: Services, variables: dict[str, str], jobs
 
 
 def _as_dict(planned: Sequence[Planned], unfinished: Sequence[JobId], refused: Sequence[str]) -> dict[str, object]:
-    from antenna_orchestration.processing import delete as verb
+    from antenna_orchestration.upkeep import delete as verb
 
     of_each = [
         {**asdict(one.rows), "folders": {name: held._asdict() for name, held in one.folders.items()}} for one in planned

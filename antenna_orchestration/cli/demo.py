@@ -114,8 +114,8 @@ def _show(event: Any) -> None:
 
 async def _process(settings: Settings, folder: Path) -> Outcome:
     """Submit, wait, and compare with what was drawn."""
+    from antenna_orchestration.answers import deployments
     from antenna_orchestration.cli import demo_score, watching
-    from antenna_orchestration.processing import deployments
     from antenna_orchestration.processing import services as services_module
     from antenna_orchestration.processing import submit as verb
 

@@ -14,8 +14,8 @@ from antenna_orchestration.cli.connecting import with_services, with_services_ma
 from antenna_orchestration.cli.options import JsonOption
 
 if TYPE_CHECKING:
+    from antenna_orchestration.answers.deployments import Known
     from antenna_orchestration.catalog.deployments import ClockShift, DeploymentChange
-    from antenna_orchestration.processing.deployments import Known
     from antenna_orchestration.processing.services import Services
 
 app = typer.Typer(help="Say where and in which time zone cameras stood.", no_args_is_help=True, rich_markup_mode=None)
@@ -43,8 +43,8 @@ def import_(
     photographs show), deploymentStart, deploymentEnd, locationName, countryCode, pixels_per_mm. Any other is kept as it
     is. Importing again replaces what the file says; an empty cell takes a value back.
     """
-    from antenna_orchestration.processing import deployments
-    from antenna_orchestration.processing.named_files import content_of
+    from antenna_orchestration.answers import deployments
+    from antenna_orchestration.answers.named_files import content_of
 
     data = content_of(file, deployments.MOST_BYTES)
     done = with_services_making(project, lambda services: deployments.import_file(services, project, data, str(file)))
@@ -72,8 +72,9 @@ def list_(*, project: ProjectOption = "default", json_: JsonOption = False) -> N
 
     A submission or an import that names one makes it.
     """
+    from antenna_orchestration.answers import deployments
     from antenna_orchestration.ecology.places import about_unknown_zones
-    from antenna_orchestration.processing import deployments, watched_sources
+    from antenna_orchestration.processing import watched_sources
 
     async def listed(services: Services) -> tuple[Sequence[Known], list[str]]:
         return await deployments.list_deployments(services, project), await watched_sources.troubles(services, project)
@@ -109,7 +110,7 @@ def list_(*, project: ProjectOption = "default", json_: JsonOption = False) -> N
 @app.command()
 def show(name: NameArgument, *, project: ProjectOption = "default", json_: JsonOption = False) -> None:
     """Show what is known of a deployment, and how its clock was shifted."""
-    from antenna_orchestration.processing import deployments
+    from antenna_orchestration.answers import deployments
 
     async def found(
         services: Services,
@@ -228,8 +229,8 @@ def rename(
     Refused if there is a deployment of that name. Tables of jobs that are over keep the name that they have; what is
     derived from them has the new one once it is made again, without inference.
     """
+    from antenna_orchestration.answers import deployments
     from antenna_orchestration.kernel import user_of_this_process
-    from antenna_orchestration.processing import deployments
 
     with_services(lambda services: deployments.rename(services, project, old, new, by=user_of_this_process()))
     output.outcome(f"deployment {old} of project {project} is now {new}")
@@ -250,8 +251,8 @@ async def _set(
     reason: str,
     undo_shift: bool,
 ) -> list[str]:
+    from antenna_orchestration.answers import deployments
     from antenna_orchestration.kernel import user_of_this_process
-    from antenna_orchestration.processing import deployments
 
     by = user_of_this_process()
     lines = []

@@ -14,7 +14,7 @@ from antenna_orchestration.cli.options import JsonOption
 from antenna_orchestration.domain.texts import counted
 
 if TYPE_CHECKING:
-    from antenna_orchestration.processing.derive import Derived
+    from antenna_orchestration.answers.derive import Derived
     from antenna_orchestration.processing.services import Services
 
 _SHOWN: Final = 15
@@ -111,9 +111,9 @@ def tables(
 
 
 def _derived(job: int | None, project: str | None, recipe: Path | None) -> Derived:
+    from antenna_orchestration.answers import derive as verb
+    from antenna_orchestration.answers import recipes
     from antenna_orchestration.domain.ids import JobId
-    from antenna_orchestration.processing import derive as verb
-    from antenna_orchestration.processing import recipes
 
     if (job is None) == (project is None):
         raise errors.InvalidInput("name either a job with --job or a project with --project")
@@ -128,7 +128,7 @@ def _derived(job: int | None, project: str | None, recipe: Path | None) -> Deriv
 async def _summary(services: Services, made: Derived) -> dict[str, Any]:
     import asyncio
 
-    from antenna_orchestration.processing import derive as verb
+    from antenna_orchestration.answers import derive as verb
 
     return await asyncio.to_thread(verb.summary, services.lake, made)
 

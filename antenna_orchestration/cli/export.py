@@ -14,8 +14,8 @@ from antenna_orchestration.cli.connecting import with_services
 from antenna_orchestration.cli.options import JsonOption
 
 if TYPE_CHECKING:
+    from antenna_orchestration.answers.export import Exported, Order
     from antenna_orchestration.exports.formats import Checked
-    from antenna_orchestration.processing.export import Exported, Order
     from antenna_orchestration.processing.services import Services
 
 
@@ -90,12 +90,12 @@ def export(
     Formats: tables (CSV, Parquet or XLSX), megadetector (Timelapse, AddaxAI), camtrap-dp, dwca (GBIF), coco, yolo,
     label-studio, antenna, crops, pictures, duckdb.
     """
+    from antenna_orchestration.answers import export as verb
+    from antenna_orchestration.answers.named_files import content_of
     from antenna_orchestration.domain.ids import JobId
     from antenna_orchestration.exports import dataset as descriptions
     from antenna_orchestration.exports import formats
     from antenna_orchestration.exports.selection import Selection
-    from antenna_orchestration.processing import export as verb
-    from antenna_orchestration.processing.named_files import content_of
 
     if (project is None) == (not job):
         raise errors.InvalidInput("name either jobs with --job N, or a project with --project SLUG")

@@ -11,8 +11,8 @@ from antenna_orchestration.cli.connecting import with_services
 from antenna_orchestration.cli.options import JsonOption
 
 if TYPE_CHECKING:
-    from antenna_orchestration.processing.health import HealthReport
     from antenna_orchestration.processing.services import Services
+    from antenna_orchestration.upkeep.health import HealthReport
 
 
 def health(
@@ -25,7 +25,7 @@ def health(
 
     The exit code is 1 when a problem remains that a person must solve.
     """
-    from antenna_orchestration.processing import health as verb
+    from antenna_orchestration.upkeep import health as verb
 
     async def run(services: Services) -> HealthReport:
         return await verb.check(services, dry_run=dry_run)

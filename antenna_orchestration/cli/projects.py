@@ -14,8 +14,8 @@ from antenna_orchestration.cli.options import JsonOption
 from antenna_orchestration.domain.job import DispatchMode
 
 if TYPE_CHECKING:
+    from antenna_orchestration.answers import datasets
     from antenna_orchestration.catalog.projects import Project
-    from antenna_orchestration.processing import datasets
     from antenna_orchestration.processing.services import Services
 
 app = typer.Typer(help="List projects, and set their defaults.", no_args_is_help=True, rich_markup_mode=None)
@@ -64,7 +64,7 @@ def show(
 
     What it prints of the data set is a file that `antenna projects set` takes.
     """
-    from antenna_orchestration.processing import datasets
+    from antenna_orchestration.answers import datasets
 
     async def run(services: Services) -> tuple[Project, datasets.Known | None]:
         known = await datasets.of_project(services, project)
@@ -136,9 +136,9 @@ def set_(
 
     Defaults are for jobs submitted from now on, the description for exports.
     """
+    from antenna_orchestration.answers import datasets
+    from antenna_orchestration.answers.named_files import content_of
     from antenna_orchestration.kernel import user_of_this_process
-    from antenna_orchestration.processing import datasets
-    from antenna_orchestration.processing.named_files import content_of
 
     defaults = (dispatch_mode, image_root, no_image_root or None, pulls_pipelines)
     sets_defaults = any(one is not None for one in defaults)

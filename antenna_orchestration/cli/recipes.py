@@ -30,8 +30,8 @@ def show(*, project: ProjectOption = "default", default: BuiltInOption = False, 
 
     What it prints is a file that `antenna recipes set` takes.
     """
+    from antenna_orchestration.answers import recipes as verbs
     from antenna_orchestration.ecology import recipes
-    from antenna_orchestration.processing import recipes as verbs
 
     recipe = recipes.default() if default else with_services(lambda services: verbs.shown(services, project))
     if json_:
@@ -49,7 +49,7 @@ def check(
     json_: JsonOption = False,
 ) -> None:
     """Check a recipe, and show its steps with all parameters."""
-    from antenna_orchestration.processing import recipes as verbs
+    from antenna_orchestration.answers import recipes as verbs
 
     recipe = verbs.read(file)
     for hint in recipe.hints:
@@ -79,8 +79,8 @@ def set_(
 
     Tables that are derived from then on are made with it; those that are there stay until they are derived again.
     """
+    from antenna_orchestration.answers import recipes as verbs
     from antenna_orchestration.kernel import user_of_this_process
-    from antenna_orchestration.processing import recipes as verbs
 
     if (file is None) != default:
         raise errors.InvalidInput("name either a file or --default")
@@ -104,7 +104,7 @@ def set_(
 
 
 async def _use(services: Services, project: str, recipe: Recipe | None, by: str) -> str:
-    from antenna_orchestration.processing import recipes as verbs
+    from antenna_orchestration.answers import recipes as verbs
 
     if recipe is None:
         return await verbs.use_built_in(services, project)
@@ -114,7 +114,7 @@ async def _use(services: Services, project: str, recipe: Recipe | None, by: str)
 @app.command("list")
 def list_(*, project: ProjectOption = "default", json_: JsonOption = False) -> None:
     """List the recipes that a project has or had."""
-    from antenna_orchestration.processing import recipes as verbs
+    from antenna_orchestration.answers import recipes as verbs
 
     found = with_services(lambda services: verbs.versions(services, project))
     if json_:

@@ -12,8 +12,8 @@ from antenna_orchestration.cli.connecting import with_services
 from antenna_orchestration.cli.options import JsonOption
 
 if TYPE_CHECKING:
-    from antenna_orchestration.processing.export import Exported
-    from antenna_orchestration.processing.html_report import Written
+    from antenna_orchestration.answers.export import Exported
+    from antenna_orchestration.answers.html_report import Written
     from antenna_orchestration.processing.services import Services
 
 
@@ -47,8 +47,8 @@ def report(
 
 
 def _in_lake(job: int | None, project: str | None, pictures: bool) -> dict[str, Any]:
+    from antenna_orchestration.answers import html_report
     from antenna_orchestration.domain.ids import JobId
-    from antenna_orchestration.processing import html_report
 
     async def run(services: Services) -> Written:
         return await html_report.write(
@@ -61,10 +61,10 @@ def _in_lake(job: int | None, project: str | None, pictures: bool) -> dict[str, 
 
 
 def _at(out: str, job: int | None, project: str | None, pictures: bool, replace: bool) -> dict[str, Any]:
+    from antenna_orchestration.answers import export as verb
     from antenna_orchestration.domain.ids import JobId
     from antenna_orchestration.exports.report import page
     from antenna_orchestration.exports.selection import Selection
-    from antenna_orchestration.processing import export as verb
 
     order = verb.order(
         page.FORMAT,

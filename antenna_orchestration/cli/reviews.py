@@ -52,9 +52,9 @@ def import_(
 
     Reviews are added and never replaced: of each detection the newest one counts. The same file again adds nothing.
     """
+    from antenna_orchestration.answers import reviews as verb
+    from antenna_orchestration.answers.named_files import content_of
     from antenna_orchestration.kernel import user_of_this_process
-    from antenna_orchestration.processing import reviews as verb
-    from antenna_orchestration.processing.named_files import content_of
 
     content = content_of(file, verb.MOST_BYTES)
     imported = with_services(
@@ -111,8 +111,8 @@ def withdraw(
     Of all that are named, or of none. What others said of them counts then. Nothing is deleted: the list shows what
     was withdrawn.
     """
+    from antenna_orchestration.answers import reviews as verb
     from antenna_orchestration.kernel import user_of_this_process
-    from antenna_orchestration.processing import reviews as verb
 
     found = with_services(
         lambda services: verb.withdraw(
@@ -145,7 +145,7 @@ def list_(
     json_: JsonOption = False,
 ) -> None:
     """List reviews, the latest first."""
-    from antenna_orchestration.processing import reviews as verb
+    from antenna_orchestration.answers import reviews as verb
 
     wanted = None if job is None else id_of(job)
     found = with_services(lambda services: verb.list_reviews(services, project=project, job=wanted, limit=limit))
@@ -188,7 +188,7 @@ def agreement(
 
     The shares hold for the detections that were reviewed; docs/howto/review.md tells what they do not say.
     """
-    from antenna_orchestration.processing import agreement as verb
+    from antenna_orchestration.answers import agreement as verb
 
     compared = with_services(lambda services: verb.compare(services, project))
     files = [] if out is None else verb.write(compared, out, title=f"project {project}")

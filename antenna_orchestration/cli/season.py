@@ -14,7 +14,7 @@ from antenna_orchestration.cli.options import JsonOption
 from antenna_orchestration.domain.texts import counted
 
 if TYPE_CHECKING:
-    from antenna_orchestration.processing.season import Looked
+    from antenna_orchestration.answers.season import Looked
     from antenna_orchestration.processing.services import Services
 
 
@@ -33,7 +33,7 @@ def season(
     """
 
     async def look(services: Services) -> Looked:
-        from antenna_orchestration.processing import season as verb
+        from antenna_orchestration.answers import season as verb
 
         return await verb.look(services, project)
 

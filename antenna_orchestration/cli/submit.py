@@ -301,10 +301,10 @@ class _AllowedFolders:
 
 
 async def _submit(services: Services, submission: Submission, *, wait: bool, as_json: bool, list_left_out: bool) -> int:
+    from antenna_orchestration.answers import known_projects
     from antenna_orchestration.cli import dagster_ui, job_view, jobs, submission_view
     from antenna_orchestration.cli.connecting import note_new
     from antenna_orchestration.domain import capture_sets
-    from antenna_orchestration.processing import known_projects
     from antenna_orchestration.processing import submit as verb
 
     allowed = _AllowedFolders(services.settings, submission)

@@ -15,7 +15,7 @@ from antenna_orchestration.cli.options import JsonOption
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from antenna_orchestration.processing.names import Match
+    from antenna_orchestration.answers.names import Match
 
 app = typer.Typer(
     help="Say what labels stand for, and which species may be there.", no_args_is_help=True, rich_markup_mode=None
@@ -42,9 +42,9 @@ def import_(
     species list may also be text with one name a line. Nothing is half imported, and importing again replaces what was
     known of the same labels.
     """
+    from antenna_orchestration.answers import names
+    from antenna_orchestration.answers.named_files import content_of
     from antenna_orchestration.kernel import user_of_this_process
-    from antenna_orchestration.processing import names
-    from antenna_orchestration.processing.named_files import content_of
 
     data = content_of(file, names.MOST_BYTES)
     by = user_of_this_process()
@@ -83,7 +83,7 @@ def use(
 
     When tables are derived next, only classes that the list keeps compete there.
     """
-    from antenna_orchestration.processing import names
+    from antenna_orchestration.answers import names
 
     if (name is None) != none:
         raise errors.InvalidInput("name either a species list or --none; `antenna taxa list` shows the lists")
@@ -105,7 +105,7 @@ def list_(
     json_: JsonOption = False,
 ) -> None:
     """List species lists, and labels with their names."""
-    from antenna_orchestration.processing import names
+    from antenna_orchestration.answers import names
 
     known = with_services(lambda services: names.known(services, project, limit=limit or None))
     shown = known.taxa.items()
@@ -150,7 +150,7 @@ def show(
     json_: JsonOption = False,
 ) -> None:
     """Show what a label stands for, and which species lists keep it."""
-    from antenna_orchestration.processing import names
+    from antenna_orchestration.answers import names
 
     found = with_services(lambda services: names.show(services, project, label))
     if json_:
@@ -189,7 +189,7 @@ def unmatched(
     json_: JsonOption = False,
 ) -> None:
     """List labels of the project's pipelines without a name."""
-    from antenna_orchestration.processing import names
+    from antenna_orchestration.answers import names
 
     found = with_services(lambda services: names.unmatched_labels(services, project, pipeline=pipeline))
     if json_:

@@ -62,7 +62,7 @@ def create(
         _create_site(label, json_, refused=bool(project or days or role is not RoleName.WORKER))
         return
     from antenna_orchestration.domain.access import Role
-    from antenna_orchestration.processing import tokens
+    from antenna_orchestration.upkeep import tokens
 
     made = with_services(
         lambda services: tokens.create(
@@ -92,7 +92,7 @@ def list_(json_: JsonOption = False) -> None:
     from antenna_orchestration import settings
     from antenna_orchestration.embedded import nats_sites
     from antenna_orchestration.embedded.home import Home
-    from antenna_orchestration.processing import tokens
+    from antenna_orchestration.upkeep import tokens
 
     found = with_services(tokens.list_all)
     its_sites = nats_sites.list_all(Home(settings.get().home))
@@ -178,8 +178,8 @@ def revoke(
     from antenna_orchestration import settings
     from antenna_orchestration.embedded import nats_sites, sites
     from antenna_orchestration.embedded.home import Home
-    from antenna_orchestration.processing import tokens
     from antenna_orchestration.processing.services import Services
+    from antenna_orchestration.upkeep import tokens
 
     its_sites = {site.fingerprint for site in nats_sites.list_all(Home(settings.get().home))}
 

@@ -15,7 +15,7 @@ from antenna_orchestration.domain.texts import counted
 
 if TYPE_CHECKING:
     from antenna_orchestration.processing.services import Records
-    from antenna_orchestration.processing.usage import LakeUsage
+    from antenna_orchestration.upkeep.usage import LakeUsage
 
 
 class By(StrEnum):
@@ -51,8 +51,8 @@ def usage(
     """
 
     async def read(records: Records) -> list[Row]:
-        from antenna_orchestration.processing import known_projects
-        from antenna_orchestration.processing import usage as verb
+        from antenna_orchestration.answers import known_projects
+        from antenna_orchestration.upkeep import usage as verb
 
         if project is not None:
             await known_projects.require(records, project)
@@ -86,7 +86,7 @@ def _beside(records: Records, databases: dict[str, int]) -> list[Row]:
     from antenna_orchestration.embedded import deleting
     from antenna_orchestration.embedded.home import Home
     from antenna_orchestration.pipelines.weights import DEFAULT_FOLDER
-    from antenna_orchestration.processing.usage import DAGSTER
+    from antenna_orchestration.upkeep.usage import DAGSTER
 
     rows = [
         Row("PostgreSQL" if name == DAGSTER else "catalog", name, bytes_)

@@ -1,6 +1,6 @@
 """What people say a detection is: read from a Label Studio export or a CSV file, and which of it counts.
 
-Belongs here: what such files mean. Whether a detection exists is asked in `processing/reviews.py`.
+Belongs here: what such files mean. Whether a detection exists is asked in `answers/reviews.py`.
 """
 
 from __future__ import annotations

@@ -223,7 +223,7 @@ def _version(name: str) -> str:
 
 
 def _disks(known: Settings) -> Iterator[Finding]:
-    from antenna_orchestration.processing import disk_space
+    from antenna_orchestration.upkeep import disk_space
 
     if not known.home.exists():
         check_room(known.home, needed=ROOM, what="`antenna up`")
@@ -523,8 +523,8 @@ def _work(known: Settings) -> Iterator[Finding]:
     """The health checks that only look: jobs and runs that stand still, workers, sources, pipelines, clocks."""
     if not (known.database_url and known.nats_url and known.redis_url):
         return
-    from antenna_orchestration.processing import health
     from antenna_orchestration.processing.services import opened
+    from antenna_orchestration.upkeep import health
 
     async def look() -> health.HealthReport:
         async with asyncio.timeout(_ANSWER), opened(known, max_connections=2) as services:

@@ -202,8 +202,9 @@ async def clear_jobs(settings: settings_module.Settings, runs: EarlierRuns) -> F
         if not _has_table(connection, "run_heartbeats"):
             return Found(redated=0, runs=len(runs.ended))
     # Slow to import, as above.
-    from antenna_orchestration.processing import health, run_heartbeat, scale
+    from antenna_orchestration.processing import run_heartbeat, scale
     from antenna_orchestration.processing.services import opened
+    from antenna_orchestration.upkeep import health
 
     async with opened(settings) as services:
         redated = await health.redate(services)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Body
 
 from antenna_orchestration import errors
+from antenna_orchestration.answers import datasets
 from antenna_orchestration.contract import models
 from antenna_orchestration.gateway.dependencies import (
     ProjectForSubmitter,
@@ -16,7 +17,6 @@ from antenna_orchestration.gateway.dependencies import (
     ThisGateway,
 )
 from antenna_orchestration.gateway.routing import Route
-from antenna_orchestration.processing import datasets
 
 router = APIRouter(prefix="/api/v2", route_class=Route, tags=["projects"])
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body
 
 from antenna_orchestration import errors
+from antenna_orchestration.answers import deployments
 from antenna_orchestration.contract import models
 from antenna_orchestration.gateway.dependencies import (
     ProjectForSubmitter,
@@ -15,7 +16,6 @@ from antenna_orchestration.gateway.dependencies import (
     ThisGateway,
 )
 from antenna_orchestration.gateway.routing import Route
-from antenna_orchestration.processing import deployments
 
 router = APIRouter(prefix="/api/v2", route_class=Route, tags=["projects"])
 

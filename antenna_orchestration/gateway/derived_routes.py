@@ -15,6 +15,7 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from antenna_orchestration import errors
+from antenna_orchestration.answers.kept_downloads import Kept
 from antenna_orchestration.catalog.projects import Project
 from antenna_orchestration.contract import models
 from antenna_orchestration.ecology import columns
@@ -29,7 +30,6 @@ from antenna_orchestration.lake import derived
 from antenna_orchestration.lake.derived import MadeOf, Opened
 from antenna_orchestration.lake.folder import Missing
 from antenna_orchestration.lake.paths import Scope
-from antenna_orchestration.processing.kept_downloads import Kept
 
 router = APIRouter(prefix="/api/v2", route_class=Route, tags=["derived tables"])
 

@@ -12,6 +12,8 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 
 from antenna_orchestration import errors
+from antenna_orchestration.answers import kept_downloads
+from antenna_orchestration.answers.kept_downloads import Kept
 from antenna_orchestration.contract import models
 from antenna_orchestration.domain.access import Token
 from antenna_orchestration.gateway import ranges
@@ -19,8 +21,6 @@ from antenna_orchestration.gateway.dependencies import ThisGateway, ViewerCaller
 from antenna_orchestration.gateway.middleware import HEAD
 from antenna_orchestration.gateway.state import Gateway
 from antenna_orchestration.lake.folder import Missing, Version
-from antenna_orchestration.processing import kept_downloads
-from antenna_orchestration.processing.kept_downloads import Kept
 
 BLOCK: Final = 2**20
 """Bytes of a file read and sent at a time."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Body, Query
 
+from antenna_orchestration.answers import names
 from antenna_orchestration.contract import models
 from antenna_orchestration.gateway.dependencies import (
     ProjectForSubmitter,
@@ -18,7 +19,6 @@ from antenna_orchestration.gateway.dependencies import (
 )
 from antenna_orchestration.gateway.parameters import LARGEST_PAGE
 from antenna_orchestration.gateway.routing import Route
-from antenna_orchestration.processing import names
 
 router = APIRouter(prefix="/api/v2", route_class=Route, tags=["names"])
 

@@ -18,6 +18,8 @@ from PIL import Image
 from starlette.concurrency import run_in_threadpool
 
 from antenna_orchestration import errors
+from antenna_orchestration.answers import kept_downloads
+from antenna_orchestration.answers.kept_downloads import TABLES, Kept, Readable
 from antenna_orchestration.contract import models
 from antenna_orchestration.dispatch import image_urls
 from antenna_orchestration.domain.job import Job
@@ -29,8 +31,6 @@ from antenna_orchestration.gateway.routing import Route
 from antenna_orchestration.gateway.state import Gateway
 from antenna_orchestration.lake.folder import Missing
 from antenna_orchestration.lake.paths import Scope
-from antenna_orchestration.processing import kept_downloads
-from antenna_orchestration.processing.kept_downloads import TABLES, Kept, Readable
 
 router = APIRouter(prefix="/api/v2", route_class=Route, tags=["results"])
 

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Body, Query
 
+from antenna_orchestration.answers import reviews
 from antenna_orchestration.contract import models
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.gateway.dependencies import ProjectForSubmitter, SubmitterCaller, ThisGateway
 from antenna_orchestration.gateway.routing import Route
-from antenna_orchestration.processing import reviews
 
 router = APIRouter(prefix="/api/v2", route_class=Route, tags=["projects"])
 

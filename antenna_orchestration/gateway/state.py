@@ -13,6 +13,7 @@ from fastapi import Request
 
 from antenna_orchestration import kernel
 from antenna_orchestration import settings as settings_module
+from antenna_orchestration.answers import kept_downloads
 from antenna_orchestration.dispatch import keep_leases, reported, services
 from antenna_orchestration.dispatch.offers import Offers
 from antenna_orchestration.dispatch.services import HttpServices
@@ -23,7 +24,6 @@ from antenna_orchestration.gateway.making import Making
 from antenna_orchestration.gateway.measured import Measured
 from antenna_orchestration.gateway.parsing import Parsing
 from antenna_orchestration.gateway.readiness import Readiness
-from antenna_orchestration.processing import kept_downloads
 
 logger = logging.getLogger(__name__)
 

@@ -3,11 +3,11 @@
 import dagster as dg
 from pydantic import Field
 
+from antenna_orchestration.answers import deployments as verb
+from antenna_orchestration.answers.named_files import allowed, content_of
 from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.domain import terminal
 from antenna_orchestration.jobs.refusals import told_in_one_line
-from antenna_orchestration.processing import deployments as verb
-from antenna_orchestration.processing.named_files import allowed, content_of
 from antenna_orchestration.processing.submit import DEFAULT_PROJECT
 from antenna_orchestration.resources.stores import Stores
 

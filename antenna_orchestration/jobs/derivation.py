@@ -3,11 +3,11 @@
 import dagster as dg
 from pydantic import Field
 
+from antenna_orchestration.answers import derive as verb
 from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.domain import terminal
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.jobs.refusals import told_in_one_line
-from antenna_orchestration.processing import derive as verb
 from antenna_orchestration.processing.submit import DEFAULT_PROJECT
 from antenna_orchestration.resources.interruptible import run_interruptible
 from antenna_orchestration.resources.stores import Stores

@@ -7,6 +7,8 @@ import dagster as dg
 from pydantic import Field
 
 from antenna_orchestration import errors
+from antenna_orchestration.answers import export as verb
+from antenna_orchestration.answers.named_files import allowed, content_of
 from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.domain import terminal
 from antenna_orchestration.domain.ids import JobId
@@ -14,8 +16,6 @@ from antenna_orchestration.exports import dataset as descriptions
 from antenna_orchestration.exports import formats
 from antenna_orchestration.exports.selection import Selection
 from antenna_orchestration.jobs.refusals import told_in_one_line
-from antenna_orchestration.processing import export as verb
-from antenna_orchestration.processing.named_files import allowed, content_of
 from antenna_orchestration.resources.interruptible import run_interruptible
 from antenna_orchestration.resources.stores import Stores
 

@@ -3,13 +3,13 @@
 import dagster as dg
 from pydantic import Field
 
+from antenna_orchestration.answers import reviews as verb
+from antenna_orchestration.answers.named_files import allowed, content_of
 from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.domain import terminal, who
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.jobs.refusals import check_range, told_in_one_line
-from antenna_orchestration.processing import reviews as verb
-from antenna_orchestration.processing.named_files import allowed, content_of
 from antenna_orchestration.resources.stores import Stores
 
 

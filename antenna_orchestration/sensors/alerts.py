@@ -1,4 +1,4 @@
-"""The sensor that looks for what is wrong and tells people: see `processing/alerts.py`.
+"""The sensor that looks for what is wrong and tells people: see `upkeep/alerts.py`.
 
 A tick looks, which takes a fraction of a second, and lets a thread send: a target that does not answer keeps no tick.
 """
@@ -13,13 +13,13 @@ import dagster as dg
 from antenna_orchestration import errors
 from antenna_orchestration import settings as settings_module
 from antenna_orchestration.domain.alerts import Seen
-from antenna_orchestration.processing import alert_sources, health
-from antenna_orchestration.processing import alerts as verb
 from antenna_orchestration.processing import services as stores_module
-from antenna_orchestration.processing.alert_sources import Looking
 from antenna_orchestration.processing.services import Records
 from antenna_orchestration.resources import check_verdicts
 from antenna_orchestration.resources.stores import Stores
+from antenna_orchestration.upkeep import alert_sources, health
+from antenna_orchestration.upkeep import alerts as verb
+from antenna_orchestration.upkeep.alert_sources import Looking
 
 logger = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ import dagster as dg
 
 from antenna_orchestration import errors, kernel
 from antenna_orchestration.assets.health import check_metadata
-from antenna_orchestration.processing import health
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.resources import sensor_ticks
 from antenna_orchestration.resources.stores import Stores
+from antenna_orchestration.upkeep import health
 
 FAILS_AFTER: Final = 30.0
 """Seconds for which a check has to fail before it is reported: a worker that starts again is not a fault."""

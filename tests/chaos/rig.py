@@ -21,9 +21,10 @@ from antenna_orchestration import settings
 from antenna_orchestration.domain.ids import PipelineSlug
 from antenna_orchestration.domain.job import Counts, Job, JobStatus
 from antenna_orchestration.embedded.stores import EmbeddedStores
-from antenna_orchestration.processing import health, publish
+from antenna_orchestration.processing import publish
 from antenna_orchestration.processing.services import Services, opened, prepare
 from antenna_orchestration.queue import names
+from antenna_orchestration.upkeep import health
 from antenna_orchestration.worker.options import WorkerOptions
 from tests.chaos import tcp_proxy
 from tests.chaos.collector_process import CollectorProcess, collecting

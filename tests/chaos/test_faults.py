@@ -14,8 +14,9 @@ import pytest
 
 from antenna_orchestration.domain.attempts import STOPPED_WORKER
 from antenna_orchestration.domain.job import Job, JobStatus
-from antenna_orchestration.processing import cancel, health, publish
+from antenna_orchestration.processing import cancel, publish
 from antenna_orchestration.processing.services import Services
+from antenna_orchestration.upkeep import health
 from tests.chaos import wall_clock
 from tests.chaos.rig import ACK_WAIT, Rig, has_ended, redis_of, stream_names
 from tests.processing.jobs_by_hand import hands

@@ -13,9 +13,9 @@ from antenna_orchestration.alerting import configuration
 from antenna_orchestration.cli import output
 from antenna_orchestration.domain.alerts import Alert, Event, Seen
 from antenna_orchestration.embedded.stores import EmbeddedStores
-from antenna_orchestration.processing import alerts
-from antenna_orchestration.processing.alert_sources import Looking
 from antenna_orchestration.processing.services import Records, opened_records
+from antenna_orchestration.upkeep import alerts
+from antenna_orchestration.upkeep.alert_sources import Looking
 from tests.alerting.receivers import Receiver, web_receiver
 from tests.cli.shells import Shell
 

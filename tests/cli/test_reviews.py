@@ -10,8 +10,8 @@ import pytest
 from antenna_orchestration.cli import output
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import services
+from tests.answers.test_importing_reviews import job_with_detections
 from tests.cli.shells import Shell
-from tests.processing.test_importing_reviews import job_with_detections
 
 
 def test_a_review_is_listed_as_withdrawn(

@@ -11,8 +11,8 @@ import pytest
 from antenna_orchestration.cli import output
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing.services import opened
+from tests.answers.seasons import look_and_process, put, stamps, traps
 from tests.cli.shells import Shell
-from tests.processing.seasons import look_and_process, put, stamps, traps
 
 LAST = datetime.now(UTC).date() - timedelta(days=5)
 

@@ -10,8 +10,8 @@ import pytest
 from antenna_orchestration.cli import output
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import services
+from tests.answers.test_names import pipeline_with
 from tests.cli.shells import Shell
-from tests.processing.test_names import pipeline_with
 
 TAXA = """\
 label,scientificName,taxonRank,order,family,genus,taxonID,vernacularName,finest_rank

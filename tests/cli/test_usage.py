@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from antenna_orchestration.lake.folder import Folder
-from antenna_orchestration.processing import usage
+from antenna_orchestration.upkeep import usage
 from tests.cli.shells import Shell
 from tests.submission.pictures import empty
 

@@ -9,9 +9,10 @@ from antenna_orchestration import settings
 from antenna_orchestration.domain import ids
 from antenna_orchestration.domain.job import Job
 from antenna_orchestration.embedded.dagster_instance import Instance
-from antenna_orchestration.processing import cancel, delete
+from antenna_orchestration.processing import cancel
 from antenna_orchestration.processing.services import Services, opened
 from antenna_orchestration.resources import deleted_jobs
+from antenna_orchestration.upkeep import delete
 from tests.definitions.test_prune_history import PARTITIONS, a_run, instance, left, partitions, tags_without_events
 from tests.processing.jobs_by_hand import make_job
 

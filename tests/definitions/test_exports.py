@@ -10,6 +10,7 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.loader import LoadingContextForTest
 
 from antenna_orchestration import errors, settings
+from antenna_orchestration.answers import recipes
 from antenna_orchestration.assets import exports
 from antenna_orchestration.assets.derived import derived_tables
 from antenna_orchestration.assets.job_assets import image_tasks, manifest, results
@@ -20,7 +21,6 @@ from antenna_orchestration.domain.job import Job
 from antenna_orchestration.ecology.recipes import parsed
 from antenna_orchestration.exports.formats import FORMATS
 from antenna_orchestration.jobs.export import export_dataset
-from antenna_orchestration.processing import recipes
 from antenna_orchestration.processing.services import opened
 from antenna_orchestration.resources.stores import Stores
 from tests.definitions.test_launchpad import launched, reason

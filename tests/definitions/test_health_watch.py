@@ -10,10 +10,11 @@ import pytest
 from antenna_orchestration import settings
 from antenna_orchestration.definitions import build_definitions
 from antenna_orchestration.domain.job import Job
-from antenna_orchestration.processing import cancel, health, publish
+from antenna_orchestration.processing import cancel, publish
 from antenna_orchestration.processing.services import opened
 from antenna_orchestration.resources.stores import Stores
 from antenna_orchestration.sensors.health_watch import health_watch
+from antenna_orchestration.upkeep import health
 from tests.processing.jobs_by_hand import claimed, make_job
 
 

@@ -8,15 +8,15 @@ import dagster as dg
 import pytest
 
 from antenna_orchestration import settings
+from antenna_orchestration.answers import season as verb
 from antenna_orchestration.assets.partitions import has_partition, projects, season_key
 from antenna_orchestration.assets.season import season
 from antenna_orchestration.definitions import build_definitions
 from antenna_orchestration.ecology.season import KINDS
-from antenna_orchestration.processing import season as verb
 from antenna_orchestration.processing.services import opened
 from antenna_orchestration.resources.stores import Stores
 from antenna_orchestration.sensors.season_nights import season_nights
-from tests.processing.seasons import look_and_process, put, stamps, traps
+from tests.answers.seasons import look_and_process, put, stamps, traps
 from tests.processing.watched import Watched
 
 LAST = datetime.now(UTC).date() - timedelta(days=2)

@@ -17,8 +17,8 @@ import requests
 from PIL import Image
 
 from antenna_orchestration.domain.access import Role
-from antenna_orchestration.processing import tokens
 from antenna_orchestration.processing.services import opened
+from antenna_orchestration.upkeep import tokens
 from tests.docker.composition import DOCKER
 from tests.docker.composition_processes import Deployment, Running
 

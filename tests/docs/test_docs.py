@@ -25,7 +25,7 @@ from antenna_orchestration.exports import crops, duckdb_file, flat_columns, pict
 from antenna_orchestration.exports.formats import FORMATS
 from antenna_orchestration.lake import columns, schemas
 from antenna_orchestration.pipelines.declared import description, recipe
-from antenna_orchestration.processing import health
+from antenna_orchestration.upkeep import health
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])

@@ -15,11 +15,11 @@ from typing import Any
 import duckdb
 import pytest
 
+from antenna_orchestration.answers import derive
+from antenna_orchestration.answers.knowledge import Knowledge
 from antenna_orchestration.ecology.model import Classes, Taxon
 from antenna_orchestration.lake.paths import Scope
 from antenna_orchestration.lake.store import Lake
-from antenna_orchestration.processing import derive
-from antenna_orchestration.processing.knowledge import Knowledge
 from tests.ecology.lakes_by_hand import write_job as write_job_by_hand
 from tests.ecology.nights_by_hand import MOTHS, capture, detection
 from tests.lake.test_current import NIGHT, write_job

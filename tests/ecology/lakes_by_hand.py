@@ -8,6 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from antenna_orchestration.answers import derive
+from antenna_orchestration.answers.knowledge import Knowledge
 from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.domain.messages import AlgorithmRef
 from antenna_orchestration.ecology import columns
@@ -16,8 +18,6 @@ from antenna_orchestration.lake import arrow, derived, paths, schemas
 from antenna_orchestration.lake.derived import Source
 from antenna_orchestration.lake.paths import Scope
 from antenna_orchestration.lake.store import Lake
-from antenna_orchestration.processing import derive
-from antenna_orchestration.processing.knowledge import Knowledge
 from tests.ecology.nights_by_hand import CLASSES
 
 FINISHED = datetime(2026, 7, 1, tzinfo=UTC)

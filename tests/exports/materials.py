@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from antenna_orchestration import errors
+from antenna_orchestration.answers.knowledge import Knowledge
 from antenna_orchestration.domain import nights
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.ecology.model import Place
@@ -17,7 +18,6 @@ from antenna_orchestration.exports.dataset import Contributor, Dataset, Project
 from antenna_orchestration.exports.material import Box, Material, OfJob
 from antenna_orchestration.exports.selection import Selection
 from antenna_orchestration.lake.store import Lake
-from antenna_orchestration.processing.knowledge import Knowledge
 from tests.ecology.lakes_by_hand import FINISHED, PROJECT, derive_all, write_job
 from tests.ecology.nights_by_hand import GAMMA, PRONUBA, capture, detection
 

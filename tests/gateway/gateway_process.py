@@ -21,8 +21,9 @@ from antenna_orchestration.domain.access import Role
 from antenna_orchestration.domain.ids import PipelineSlug
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.embedded.stores import EmbeddedStores
-from antenna_orchestration.processing import collect, finish, publish, tokens
+from antenna_orchestration.processing import collect, finish, publish
 from antenna_orchestration.processing.services import Services
+from antenna_orchestration.upkeep import tokens
 from tests import forked
 from tests.free_ports import free_port
 from tests.gateway.http_worker import SLUG, HttpWorker

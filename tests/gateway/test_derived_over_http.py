@@ -8,11 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 import requests
 
+from antenna_orchestration.answers import derive
 from antenna_orchestration.domain.access import Role
 from antenna_orchestration.ecology import columns, recipes
 from antenna_orchestration.lake import derived
 from antenna_orchestration.lake.paths import Scope
-from antenna_orchestration.processing import derive, retry
+from antenna_orchestration.processing import retry
 from antenna_orchestration.processing.services import Services
 from tests.gateway.gateway_process import RunningGateway, token
 from tests.gateway.http_worker import session

@@ -16,6 +16,8 @@ import pytest
 import requests
 
 from antenna_orchestration import errors
+from antenna_orchestration.answers import derive, kept_downloads
+from antenna_orchestration.answers.kept_downloads import Kept
 from antenna_orchestration.domain.access import Role
 from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.domain.job import Job
@@ -24,17 +26,9 @@ from antenna_orchestration.gateway.making import MOST_OF_ONE, MOST_WAITING, Maki
 from antenna_orchestration.lake import paths
 from antenna_orchestration.lake.paths import Scope
 from antenna_orchestration.lake.store import Lake
-from antenna_orchestration.processing import (
-    cancel,
-    collect,
-    derive,
-    finish,
-    kept_downloads,
-    lake_leftovers,
-    publish,
-)
-from antenna_orchestration.processing.kept_downloads import Kept
+from antenna_orchestration.processing import cancel, collect, finish, publish
 from antenna_orchestration.processing.services import Services
+from antenna_orchestration.upkeep import lake_leftovers
 from tests.gateway.gateway_process import RunningGateway, token
 from tests.gateway.http_worker import session
 from tests.processing.classified_jobs import LABELS, MOTHS, found, registered

@@ -23,8 +23,8 @@ from antenna_orchestration.domain.job import Job, LogLine
 from antenna_orchestration.domain.listening import Listening
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.live.leases import KeptLease
-from antenna_orchestration.processing import tokens
 from antenna_orchestration.processing.services import Services, prepare
+from antenna_orchestration.upkeep import tokens
 from tests.gateway.gateway_process import RunningGateway, http_worker, job_for_http, running_gateway
 from tests.gateway.http_worker import HttpWorker, Task, session, success
 from tests.processing.jobs_by_hand import make_job

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from antenna_orchestration.domain.access import Role
 from antenna_orchestration.processing.services import Services
+from tests.answers.test_importing_reviews import job_with_detections
 from tests.gateway.gateway_process import RunningGateway, token
 from tests.gateway.http_worker import session
-from tests.processing.test_importing_reviews import job_with_detections
 
 
 async def test_a_submitter_sends_reviews(services: Services, gateway: RunningGateway, project: str) -> None:

@@ -14,6 +14,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from antenna_orchestration import errors
+from antenna_orchestration.answers import derive
+from antenna_orchestration.answers.knowledge import Knowledge
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.ecology.model import Place
 from antenna_orchestration.ecology.names import classes_of
@@ -21,8 +23,6 @@ from antenna_orchestration.ecology.reviews import Review
 from antenna_orchestration.lake import derived, paths
 from antenna_orchestration.lake.paths import Scope
 from antenna_orchestration.lake.store import Lake
-from antenna_orchestration.processing import derive
-from antenna_orchestration.processing.knowledge import Knowledge
 from tests.ecology.lakes_by_hand import FINISHED, PROJECT, derive_all, without_jobs, write_job
 from tests.ecology.nights_by_hand import CLASSES, MOTHS, capture, detection, times
 from tests.lake.conftest import content_of

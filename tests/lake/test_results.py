@@ -14,13 +14,13 @@ import pyarrow as pa
 import pytest
 
 from antenna_orchestration import errors, results
+from antenna_orchestration.answers.knowledge import Knowledge
 from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.ecology import columns
 from antenna_orchestration.ecology.model import Place
 from antenna_orchestration.lake import derived, paths, schemas
 from antenna_orchestration.lake.paths import Scope
 from antenna_orchestration.lake.store import Lake
-from antenna_orchestration.processing.knowledge import Knowledge
 from tests.ecology.lakes_by_hand import FINISHED, derive_all, write_job
 from tests.ecology.nights_by_hand import capture, detection, times
 

@@ -8,12 +8,12 @@ import fsspec
 import pytest
 
 from antenna_orchestration import errors, settings
+from antenna_orchestration.answers import kept_downloads
+from antenna_orchestration.answers.kept_downloads import Kept
 from antenna_orchestration.domain.ids import Generation, JobId
 from antenna_orchestration.lake.folder import Folder, storage_options
 from antenna_orchestration.lake.paths import Scope
 from antenna_orchestration.lake.store import Lake
-from antenna_orchestration.processing import kept_downloads
-from antenna_orchestration.processing.kept_downloads import Kept
 from tests.lake.test_store import failed
 from tests.submission.s3_store import CREDENTIALS, s3_store
 

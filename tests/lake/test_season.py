@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
+from antenna_orchestration.answers import season
+from antenna_orchestration.answers.knowledge import Knowledge, SpeciesList
+from antenna_orchestration.answers.results_of import Results
 from antenna_orchestration.domain.ids import Generation
 from antenna_orchestration.domain.messages import AlgorithmRef
 from antenna_orchestration.ecology.model import Classes
 from antenna_orchestration.lake import season as files
 from antenna_orchestration.lake.derived import Source
 from antenna_orchestration.lake.store import Lake
-from antenna_orchestration.processing import season
-from antenna_orchestration.processing.knowledge import Knowledge, SpeciesList
-from antenna_orchestration.processing.results_of import Results
 from tests.ecology.lakes_by_hand import FINISHED, derive_all, write_job
 from tests.ecology.nights_by_hand import CLASSES, capture, detection
 

@@ -14,6 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from antenna_orchestration import errors
+from antenna_orchestration.answers import deployments
 from antenna_orchestration.catalog.capture_sets import CaptureSet, _zone
 from antenna_orchestration.catalog.images import ImageOutcome
 from antenna_orchestration.catalog.jobs import SubmittedImage
@@ -23,7 +24,7 @@ from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.domain.nights import Nights, night_of_local, nights_named, zone_named
 from antenna_orchestration.ecology.model import Place
 from antenna_orchestration.embedded.stores import EmbeddedStores
-from antenna_orchestration.processing import capture_sets, deployments
+from antenna_orchestration.processing import capture_sets
 from antenna_orchestration.processing.services import Services, opened
 from antenna_orchestration.processing.submit import Submission, submit
 from antenna_orchestration.submission import capture_times, narrowing

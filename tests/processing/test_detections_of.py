@@ -12,6 +12,7 @@ import duckdb
 import pytest
 
 from antenna_orchestration import errors
+from antenna_orchestration.answers import derive
 from antenna_orchestration.catalog.jobs import SubmittedImage
 from antenna_orchestration.domain.capture_sets import Rule
 from antenna_orchestration.domain.ids import JobId
@@ -22,7 +23,7 @@ from antenna_orchestration.lake import derived
 from antenna_orchestration.lake.paths import Scope
 from antenna_orchestration.lake.store import Lake
 from antenna_orchestration.pipelines import registry
-from antenna_orchestration.processing import cancel, capture_sets, collect, derive, finish, publish, retry
+from antenna_orchestration.processing import cancel, capture_sets, collect, finish, publish, retry
 from antenna_orchestration.processing.given_detections import with_news
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.processing.submit import Submission, pipeline_row, submit

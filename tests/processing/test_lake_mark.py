@@ -13,9 +13,10 @@ from antenna_orchestration import errors
 from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.lake import paths
-from antenna_orchestration.processing import backup, collect, delete, finish, lake_leftovers, publish
+from antenna_orchestration.processing import collect, finish, publish
 from antenna_orchestration.processing.services import Services, opened, prepare
 from antenna_orchestration.settings import Settings
+from antenna_orchestration.upkeep import backup, delete, lake_leftovers
 from tests.processing.jobs_by_hand import claimed, hands, make_job
 
 IMAGES = 3

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from antenna_orchestration.processing import health, lake_watch
-from antenna_orchestration.processing.health import CheckResult
+from antenna_orchestration.processing import lake_watch
 from antenna_orchestration.processing.services import Services, opened
+from antenna_orchestration.upkeep import health
+from antenna_orchestration.upkeep.health import CheckResult
 
 
 async def check(services: Services, name: str) -> CheckResult:

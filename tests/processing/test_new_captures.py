@@ -8,15 +8,17 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from antenna_orchestration import errors
+from antenna_orchestration.answers import deployments
 from antenna_orchestration.domain import watching
 from antenna_orchestration.domain.watching import BucketPosition, ReadFile
 from antenna_orchestration.ecology.model import Place
 from antenna_orchestration.embedded.stores import EmbeddedStores
-from antenna_orchestration.processing import deployments, health, new_captures, watched_sources
+from antenna_orchestration.processing import new_captures, watched_sources
 from antenna_orchestration.processing.new_captures import Round
 from antenna_orchestration.processing.services import Services, opened
 from antenna_orchestration.processing.submit import Submission, submit
 from antenna_orchestration.submission import watching as looking
+from antenna_orchestration.upkeep import health
 from tests.processing.watched import photograph, watch
 
 EVENING, MORNING = "20260612221500.jpg", "20260613044000.jpg"

@@ -12,10 +12,11 @@ from antenna_orchestration.domain import reach
 from antenna_orchestration.domain.access import Role
 from antenna_orchestration.domain.job import DispatchMode, JobStatus
 from antenna_orchestration.embedded.stores import EmbeddedStores
-from antenna_orchestration.processing import submit, tokens
+from antenna_orchestration.processing import submit
 from antenna_orchestration.processing.served_here import is_for_workers_here
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue.remote_leases import RemoteLeases
+from antenna_orchestration.upkeep import tokens
 from tests.gateway.gateway_process import RunningGateway, collected, rows, token
 from tests.gateway.http_worker import session
 from tests.loading.image_server import serving

@@ -19,8 +19,9 @@ import pyarrow.dataset
 import pyarrow.parquet
 import pytest
 
+from antenna_orchestration.answers import deployments, derive
 from antenna_orchestration.exports.formats import FORMATS
-from antenna_orchestration.processing import collect, deployments, derive, finish, publish, submit
+from antenna_orchestration.processing import collect, finish, publish, submit
 from antenna_orchestration.processing.services import Services
 from benchmarks import detector_accuracy
 from tests.processing.jobs_by_hand import claimed, hands

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from tests.alerting.receivers import Post, web_receiver
-from tests.processing.seasons import PER_NIGHT, put, stamps
+from tests.answers.seasons import PER_NIGHT, put, stamps
 from tests.processing.watched import photograph
 from tests.stack.antenna_up import RunningStack
 from tests.waiting import wait_until

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from antenna_orchestration.answers import deployments
 from antenna_orchestration.catalog.jobs import SubmittedImage
 from antenna_orchestration.contract import models
-from antenna_orchestration.processing import collect, deployments, finish, publish
+from antenna_orchestration.processing import collect, finish, publish
 from antenna_orchestration.processing import submit as submit_module
 from antenna_orchestration.processing.preview import preview
 from antenna_orchestration.processing.services import Services

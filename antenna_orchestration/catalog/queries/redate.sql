@@ -69,7 +69,7 @@ WITH of_jobs AS (
       AND greatest(began_at, seen_at, told_at, reminded_at) > clock_timestamp() + interval '5 s'
     RETURNING 1
 ), of_targets AS (
-    -- Their pauses after failures are up to 36 minutes long (`processing/alerts.py`).
+    -- Their pauses after failures are up to 36 minutes long (`upkeep/alerts.py`).
     UPDATE alert_targets SET next_try_at = clock_timestamp()
     WHERE next_try_at > clock_timestamp() + interval '5 s'
         + CASE WHEN failures > 0 THEN interval '40 min' ELSE interval '0 s' END
