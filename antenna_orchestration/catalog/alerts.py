@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from antenna_orchestration.catalog import queries
-from antenna_orchestration.catalog.database import Connection, Database, Row
+from antenna_orchestration.catalog.database import Connection, Database, Row, all_rows
 from antenna_orchestration.domain.alerts import Alert, Decided, Event, OpenAlert, Telling
 from antenna_orchestration.domain.texts import storable
 
@@ -179,5 +179,5 @@ class Alerts:
 async def _numbers(connection: Connection, query: str, alerts: Collection[int], **parameters: Any) -> list[int]:
     if not alerts:
         return []
-    rows = await (await connection.execute(queries.load(query), {"alerts": sorted(alerts), **parameters})).fetchall()
+    rows = await all_rows(connection, query, alerts=sorted(alerts), **parameters)
     return sorted(row["alert_id"] for row in rows)

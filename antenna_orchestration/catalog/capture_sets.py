@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog import deployments, projects, queries
-from antenna_orchestration.catalog.database import Connection, Database, Row
+from antenna_orchestration.catalog.database import Connection, Database, Row, all_rows, first_row
 from antenna_orchestration.catalog.jobs import SubmittedImage
 from antenna_orchestration.domain import nights
 from antenna_orchestration.domain.capture_sets import NightOfSet, NotChosen, ProcessedBy, Rule, Why, none_left
@@ -116,7 +116,7 @@ class CaptureSets:
         async with self._database.transaction() as connection:
             found = await projects.known(connection, project)
             chosen = await _choose(connection, found, rule, ledger=ledger, project=project)
-            row = await _row(
+            row = await first_row(
                 connection,
                 "put_capture_set",
                 project=found,
@@ -146,7 +146,7 @@ class CaptureSets:
             found = await projects.known(connection, one.project)
             everything = Rule(time_zone=one.rule.time_zone)
             chosen = await _choose(connection, found, everything, project=one.project, of_set=one, or_none=True)
-            rows = await _rows(connection, "nights_of_chosen", stage=chosen.stage)
+            rows = await all_rows(connection, "nights_of_chosen", stage=chosen.stage)
         return [NightOfSet(**row) for row in rows]
 
     async def processed_by(self, one: CaptureSet) -> Sequence[ProcessedBy]:
@@ -209,7 +209,7 @@ async def _choose(
     await connection.execute("SELECT set_config('work_mem', %s, true)", [_SORTED_IN_MEMORY])
     await connection.execute(queries.load("begin_choosing"))
     zone = _zone(rule.time_zone)
-    rows = await _rows(
+    rows = await all_rows(
         connection,
         "choose_photographs",
         project=number,
@@ -256,7 +256,7 @@ async def _ledger(connection: Connection, project: ProjectId, ledger: LedgerOf |
     nothing = {"algorithms": None, "digest": None}
     if ledger is None:
         return nothing
-    now = await _row(
+    now = await first_row(
         connection,
         "pipeline_now",
         pipeline=ledger.pipeline,
@@ -296,11 +296,3 @@ def _capture_set(row: Row) -> CaptureSet:
             "not_chosen": {Why(why): count for why, count in row["not_chosen"].items()},
         }
     )
-
-
-async def _rows(connection: Connection, query: str, **parameters: Any) -> list[Row]:
-    return await (await connection.execute(queries.load(query), parameters)).fetchall()
-
-
-async def _row(connection: Connection, query: str, **parameters: Any) -> Row | None:
-    return await (await connection.execute(queries.load(query), parameters)).fetchone()

@@ -112,8 +112,7 @@ class Database:
     async def rows(self, query: str, **parameters: Any) -> list[Row]:
         """Run one statement in a transaction of its own. Returns its rows, none for a statement without any."""
         async with self._connection() as connection:
-            cursor = await connection.execute(queries.load(query), parameters)
-            return await cursor.fetchall() if cursor.description else []
+            return await all_rows(connection, query, **parameters)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
@@ -234,12 +233,28 @@ async def _in_a_worker(_: Connection) -> None:
     """With a reset, the pool takes connections back in a task of its own, from which a cancelled act loses none."""
 
 
-async def value(connection: Connection, query: str, **parameters: Any) -> Any:
-    """Run a statement that returns one row, within a transaction. Returns the row's first column."""
-    row = await (await connection.execute(queries.load(query), parameters)).fetchone()
+async def all_rows(connection: Connection, query: str, **parameters: Any) -> list[Row]:
+    """Run a statement within a transaction. Returns its rows, none for a statement without any."""
+    cursor = await connection.execute(queries.load(query), parameters)
+    return await cursor.fetchall() if cursor.description else []
+
+
+async def first_row(connection: Connection, query: str, **parameters: Any) -> Row | None:
+    """Run a statement that returns one row at most, within a transaction."""
+    return await (await connection.execute(queries.load(query), parameters)).fetchone()
+
+
+async def one_row(connection: Connection, query: str, **parameters: Any) -> Row:
+    """Run a statement that returns one row, always, within a transaction."""
+    row = await first_row(connection, query, **parameters)
     if row is None:
         raise errors.InternalError(f"{query} returned no row")
-    return next(iter(row.values()))
+    return row
+
+
+async def value(connection: Connection, query: str, **parameters: Any) -> Any:
+    """The first column of a statement that returns one row, always, within a transaction."""
+    return next(iter((await one_row(connection, query, **parameters)).values()))
 
 
 def first_line(error: Exception) -> str:

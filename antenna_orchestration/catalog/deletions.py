@@ -10,7 +10,7 @@ from typing import Final
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog import queries
-from antenna_orchestration.catalog.database import Connection, Database, Row, value
+from antenna_orchestration.catalog.database import Connection, Database, Row, first_row, one_row, value
 from antenna_orchestration.domain.ids import Generation, JobId, JobRun, PipelineSlug
 from antenna_orchestration.domain.job import TERMINAL, JobStatus
 from antenna_orchestration.domain.texts import counted
@@ -152,7 +152,7 @@ async def _to_delete(
     """The job, locked to the end of the transaction."""
     # Whoever adds reviews of the job waits, and finds none; before the job's row, as they do.
     await connection.execute(queries.load("lock_reviews"), {"jobs": [job_id]})
-    found = await (await connection.execute(queries.load("job_to_delete"), {"job": job_id, "heard": HEARD})).fetchone()
+    found = await first_row(connection, "job_to_delete", job=job_id, heard=HEARD)
     if found is None:
         raise errors.NotFound(f"there is no job {job_id}; `antenna jobs list` shows all")
     _check(found, along_with)
@@ -170,8 +170,7 @@ async def _delete(connection: Connection, found: Row, *, by: str, along_with: Co
     of_job = {"job": job_id, "project": found["project_id"], "along_with": list(along_with)}
     await connection.execute(queries.load("hand_on_processed"), of_job)
     unprocessed = await value(connection, "delete_processed", job=job_id)
-    rows = await (await connection.execute(queries.load("delete_job"), {"job": job_id, "by": by})).fetchone()
-    assert rows is not None
+    rows = await one_row(connection, "delete_job", job=job_id, by=by)
     return Gone(
         job_id=job_id,
         project=found["project"],

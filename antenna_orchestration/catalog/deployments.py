@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog import projects, queries
-from antenna_orchestration.catalog.database import Connection, Database, Row
+from antenna_orchestration.catalog.database import Connection, Database, Row, all_rows
 from antenna_orchestration.domain import nights
 from antenna_orchestration.domain.ids import ProjectId
 from antenna_orchestration.ecology.model import Place
@@ -73,7 +73,7 @@ class Deployments:
     async def photographs(self, project: str) -> Mapping[str, Photographs]:
         """How many photographs the deployments of a project have; those without any are left out."""
         async with self._database.transaction() as connection:
-            rows = await _rows(connection, "photographs_of_deployments", project=await _project(connection, project))
+            rows = await all_rows(connection, "photographs_of_deployments", project=await _project(connection, project))
         return {
             row["name"]: Photographs(count=row["photographs"], first=row["first"], last=row["last"]) for row in rows
         }
@@ -106,7 +106,7 @@ class Deployments:
         """Who described a deployment, and what was changed, newest first."""
         async with self._database.transaction() as connection:
             found = await _project(connection, project)
-            rows = await _rows(connection, "deployment_changes_of", project=found, name=name, limit=limit)
+            rows = await all_rows(connection, "deployment_changes_of", project=found, name=name, limit=limit)
         return [DeploymentChange(**row) for row in rows]
 
     async def rename(self, project: str, old: str, new: str, *, by: str) -> None:
@@ -116,34 +116,34 @@ class Deployments:
             await connection.execute(queries.load("join_bare_deployment"), {"project": found, "old": old, "new": new})
             if new in await of_project(connection, found):
                 raise errors.Conflict(f"project {project} has a deployment {new!r} already: two are not made one")
-            if not await _rows(connection, "rename_deployment", project=found, old=old, new=new, by=by):
+            if not await all_rows(connection, "rename_deployment", project=found, old=old, new=new, by=by):
                 raise errors.NotFound(unknown(project, old))
 
     async def former_names(self, project: str, name: str) -> Sequence[Mapping[str, str]]:
         """The names that a deployment had, oldest first: `name`, `by`, and `at` in ISO 8601."""
         async with self._database.transaction() as connection:
-            rows = await _rows(connection, "former_names_of", project=await _project(connection, project), name=name)
+            rows = await all_rows(connection, "former_names_of", project=await _project(connection, project), name=name)
         return list(rows[0]["former_names"]) if rows else []
 
     async def present_names(self, project: str, names: Sequence[str]) -> Sequence[str]:
         """What deployments of these names, or of these former names, are called now, each once."""
         async with self._database.transaction() as connection:
             found = await _project(connection, project)
-            rows = await _rows(connection, "present_names_of", project=found, names=list(names))
+            rows = await all_rows(connection, "present_names_of", project=found, names=list(names))
         return list(dict.fromkeys(row["name"] for row in rows))
 
     async def renamed(self, project: str, jobs: Iterable[int]) -> Sequence[Renamed]:
         """Images that tell which names in the tables of these jobs are others now; one or two a job and deployment."""
         async with self._database.transaction() as connection:
             found = await _project(connection, project)
-            rows = await _rows(connection, "images_of_renamed_deployments", project=found, jobs=list(jobs))
+            rows = await all_rows(connection, "images_of_renamed_deployments", project=found, jobs=list(jobs))
         return [Renamed(**row) for row in rows]
 
     async def shift(self, project: str, name: str, seconds: int, *, reason: str, by: str) -> None:
         """Record that the clock should have been `seconds` later, besides earlier shifts. Raises `NotFound`."""
         async with self._database.transaction() as connection:
             found = await _project(connection, project)
-            rows = await _rows(
+            rows = await all_rows(
                 connection, "add_clock_shift", project=found, name=name, seconds=seconds, reason=reason, by=by
             )
         if not rows:
@@ -153,13 +153,13 @@ class Deployments:
         """Undo the newest shift that holds; returns its seconds, or None if there is none."""
         async with self._database.transaction() as connection:
             found = await _project(connection, project)
-            rows = await _rows(connection, "undo_clock_shift", project=found, name=name, by=by)
+            rows = await all_rows(connection, "undo_clock_shift", project=found, name=name, by=by)
         return int(rows[0]["seconds"]) if rows else None
 
     async def shifts(self, project: str, name: str) -> Sequence[ClockShift]:
         """All shifts of a deployment's clock, oldest first, also those that were undone."""
         async with self._database.transaction() as connection:
-            rows = await _rows(connection, "clock_shifts_of", project=await _project(connection, project), name=name)
+            rows = await all_rows(connection, "clock_shifts_of", project=await _project(connection, project), name=name)
         return [ClockShift(**row) for row in rows]
 
 
@@ -169,17 +169,13 @@ def unknown(project: str, name: str) -> str:
 
 
 async def _project(connection: Connection, slug: str) -> ProjectId | None:
-    rows = await _rows(connection, "find_project", slug=slug)
+    rows = await all_rows(connection, "find_project", slug=slug)
     return ProjectId(rows[0]["project_id"]) if rows else None
 
 
 async def of_project(connection: Connection, project: ProjectId) -> dict[str, Place]:
     """What is known of a project's deployments, by name."""
-    return {row["name"]: _place(row) for row in await _rows(connection, "places_of_project", project=project)}
-
-
-async def _rows(connection: Connection, query: str, **parameters: Any) -> list[Row]:
-    return await (await connection.execute(queries.load(query), parameters)).fetchall()
+    return {row["name"]: _place(row) for row in await all_rows(connection, "places_of_project", project=project)}
 
 
 def _place(row: Row) -> Place:

@@ -10,7 +10,7 @@ import msgspec
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog import queries
-from antenna_orchestration.catalog.database import Database, Row
+from antenna_orchestration.catalog.database import Database, Row, all_rows
 from antenna_orchestration.catalog.jobs import SubmittedImage
 from antenna_orchestration.domain import given_boxes
 from antenna_orchestration.domain.ids import ImageId, JobId, JobRun
@@ -140,7 +140,7 @@ class Images:
             wanted = {"job": job_id, "only": only, "after": after, "limit": chunk}
             async with self._database.transaction() as connection:
                 await connection.execute(queries.load("in_index_order"))
-                rows = await (await connection.execute(queries.load("job_manifest"), wanted)).fetchall()
+                rows = await all_rows(connection, "job_manifest", **wanted)
             if rows:
                 yield rows
                 after = rows[-1]["ordinal"]

@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog import job_log, queries
-from antenna_orchestration.catalog.database import Connection, Database, Row, value
+from antenna_orchestration.catalog.database import Connection, Database, Row, one_row, value
 from antenna_orchestration.catalog.deletions import Deletions
 from antenna_orchestration.catalog.pipelines import check_bound
 from antenna_orchestration.catalog.sources import SourceClaim, claim_files
@@ -248,7 +248,7 @@ class Jobs:
             if kinds.unknown:
                 await connection.execute(queries.load("assume_versions"), {"project": project})
             await connection.execute(queries.load("ensure_captures"), {"project": project})
-            terms = await _row(
+            terms = await one_row(
                 connection,
                 "pipeline_now",
                 pipeline=new.pipeline,
@@ -267,7 +267,7 @@ class Jobs:
                     **terms,
                 },
             )
-            inserted = await _row(
+            inserted = await one_row(
                 connection,
                 "insert_job",
                 project=project,
@@ -552,13 +552,6 @@ async def _copy_submitted(connection: Connection, images: Iterable[SubmittedImag
             await copy.write_row(image)
     await connection.execute("ANALYZE submitted")
     return _Versions(known, unknown)
-
-
-async def _row(connection: Connection, query: str, **parameters: Any) -> Row:
-    row = await (await connection.execute(queries.load(query), parameters)).fetchone()
-    if row is None:
-        raise errors.InternalError(f"{query} returned no row")
-    return row
 
 
 def _job(row: Row) -> Job:

@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog import queries
-from antenna_orchestration.catalog.database import Connection, Database, Row, value
+from antenna_orchestration.catalog.database import Connection, Database, Row, first_row, value
 from antenna_orchestration.domain.ids import ProjectId
 from antenna_orchestration.domain.job import TERMINAL
 from antenna_orchestration.domain.messages import AlgorithmRef
@@ -109,8 +109,7 @@ class Pipelines:
         """
         async with self._database.transaction() as connection:
             await _lock(connection, pipeline.slug)
-            of_slug = {"slug": pipeline.slug, "project": None}
-            found = await (await connection.execute(queries.load("get_pipeline"), of_slug)).fetchone()
+            found = await first_row(connection, "get_pipeline", slug=pipeline.slug, project=None)
             if before != (None if found is None else _pipeline(found)):
                 return None
             if take_over is not None and await value(
@@ -143,7 +142,7 @@ class Pipelines:
                     # Jobs of that version that are being written are waited for, as `Jobs.create` says.
                     await connection.execute("SET LOCAL lock_timeout = 0")
                     await connection.execute(queries.load("lock_version"), of_version)
-                    row = await (await connection.execute(queries.load("bind_version"), given)).fetchone()
+                    row = await first_row(connection, "bind_version", **given)
             else:
                 row = await self._database.row("bind_version", **given)
             # None: another caller was the first, at the same moment.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog import queries
-from antenna_orchestration.catalog.database import Connection, Database
+from antenna_orchestration.catalog.database import Connection, Database, first_row
 from antenna_orchestration.domain.ids import ProjectId
 from antenna_orchestration.domain.job import DispatchMode
 from antenna_orchestration.domain.times import in_utc
@@ -60,7 +60,7 @@ async def found(connection: Connection, slug: str) -> ProjectId:
 
 async def known(connection: Connection, slug: str) -> ProjectId:
     """The project, which is not locked. Raises `NotFound`."""
-    row = await (await connection.execute(queries.load("find_project"), {"slug": slug})).fetchone()
+    row = await first_row(connection, "find_project", slug=slug)
     if row is None:
         raise errors.NotFound(_unknown(slug))
     return ProjectId(row["project_id"])

@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog import projects, queries
-from antenna_orchestration.catalog.database import Connection, Database, Row, value
+from antenna_orchestration.catalog.database import Connection, Database, all_rows, value
 from antenna_orchestration.domain.ids import JobId
 from antenna_orchestration.domain.texts import storable
 from antenna_orchestration.domain.versions import Validators
@@ -238,7 +238,7 @@ class Sources:
             project = await projects.made(connection, new.project)
             deployment = {"project": project, "deployment": new.deployment}
             await connection.execute(queries.load("ensure_deployment"), deployment)
-            for other in await _rows(connection, "sources_of_project", project=project, pipeline=new.pipeline):
+            for other in await all_rows(connection, "sources_of_project", project=project, pipeline=new.pipeline):
                 if _overlap(new, other["uri"], other["pattern"]):
                     raise errors.Conflict(
                         f"source {other['source_id']} watches {other['uri']} for {new.pipeline} already: its "
@@ -287,9 +287,9 @@ class Sources:
         """Forget the source and what was found in it; its jobs stay. Raises `NotFound`."""
         async with self._database.transaction() as connection:
             # Whoever records a listing or makes a job of it has ended then, or finds no source any more.
-            if not await _rows(connection, "lock_source", source=source):
+            if not await all_rows(connection, "lock_source", source=source):
                 raise errors.NotFound(unknown(source))
-            await _rows(connection, "remove_source", source=source)
+            await all_rows(connection, "remove_source", source=source)
 
     async def due(self, limit: int) -> Sequence[DueSource]:
         """Sources that are to be listed now, those that wait longest first."""
@@ -414,9 +414,8 @@ class Sources:
         """Photographs that are read and whose bytes no job has, in the order of their URIs."""
         async with self._database.transaction() as connection:
             await connection.execute(queries.load("mark_source_duplicates"), {"source": source})
-            return [
-                ReadFile(**row) for row in await _rows(connection, "source_files_to_submit", source=source, limit=limit)
-            ]
+            rows = await all_rows(connection, "source_files_to_submit", source=source, limit=limit)
+            return [ReadFile(**row) for row in rows]
 
     async def unread_folders(self, source: int, folders: Iterable[str]) -> set[str]:
         """Those of the folders below which files are not read yet."""
@@ -451,7 +450,7 @@ async def claim_files(connection: Connection, job_id: JobId, claim: SourceClaim)
 
     Raises `Conflict` if another process has claimed one of them, or if the source was paused or removed meanwhile.
     """
-    if not await _rows(connection, "hold_source", source=claim.source_id):
+    if not await all_rows(connection, "hold_source", source=claim.source_id):
         raise errors.Conflict(f"source {claim.source_id} was paused or removed meanwhile")
     claimed = await value(
         connection,
@@ -496,7 +495,3 @@ async def _record_folders(connection: Connection, source: int, folders: Iterable
                 "real_uris": [folder.real_uri for folder in found],
             },
         )
-
-
-async def _rows(connection: Connection, query: str, **parameters: Any) -> list[Row]:
-    return await (await connection.execute(queries.load(query), parameters)).fetchall()

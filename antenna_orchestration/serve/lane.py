@@ -16,7 +16,7 @@ from typing import Final
 
 from antenna_orchestration import errors
 from antenna_orchestration.worker.device import protocol
-from antenna_orchestration.worker.device.client import DeviceLost, PipelineUnavailable, Shipment
+from antenna_orchestration.worker.device.client import DeviceLost, Shipment
 from antenna_orchestration.worker.device.pool import DevicePool
 from antenna_orchestration.worker.policy.batch_groups import BatchGroup
 
@@ -122,7 +122,7 @@ class Lanes:
 
     async def _fly(self, lane: _Lane, batch: list[_Image]) -> None:
         try:
-            await self._load(batch[0].group)
+            await self._device.load_despite_losses(batch[0].group)
             report = await self._device.run(batch[0].group, [one.shipment for one in batch], lambda: None)
         except DeviceLost as lost:
             self._after_loss(batch, lost)
@@ -138,18 +138,6 @@ class Lanes:
             assert this is not None
             lane.flying.pop(this, None)
             self._send(lane)
-
-    async def _load(self, group: BatchGroup) -> None:
-        """A fresh process has nothing loaded; otherwise this costs nothing. Raises `PipelineUnavailable`."""
-        while True:
-            try:
-                await self._device.load(group)
-            except DeviceLost as lost:
-                # Before it saw an image of the group; what else was in there is the cause perhaps.
-                if lost.alone:
-                    raise PipelineUnavailable(str(lost)) from lost
-            else:
-                return
 
     def _sort_out(self, batch: Sequence[_Image], report: protocol.Report) -> None:
         images = {one.shipment.item.number: one for one in batch}

@@ -19,7 +19,7 @@ import psutil
 from antenna_orchestration.pipelines import torch_installed
 from antenna_orchestration.settings import Settings
 from antenna_orchestration.worker.device import protocol
-from antenna_orchestration.worker.device.client import Device, PipelineUnavailable, Shipment
+from antenna_orchestration.worker.device.client import Device, DeviceLost, PipelineUnavailable, Shipment
 from antenna_orchestration.worker.device.starting import Template
 from antenna_orchestration.worker.policy.batch_groups import SHARED, BatchGroup
 from antenna_orchestration.worker.policy.device_health import DeviceHealth
@@ -139,6 +139,20 @@ class DevicePool:
             if other is not device:
                 await other.replace(f"pipeline {batch_group.slug} is short of memory")
         return await device.load(batch_group)
+
+    async def load_despite_losses(self, batch_group: BatchGroup) -> None:
+        """Load the group's pipeline, again when its process dies with others' work in it, which is the cause perhaps.
+
+        Costs nothing when it is loaded. Raises `PipelineUnavailable`, also when a process dies that held nothing else.
+        """
+        while True:
+            try:
+                await self.load(batch_group)
+            except DeviceLost as lost:
+                if lost.alone:
+                    raise PipelineUnavailable(str(lost)) from lost
+            else:
+                return
 
     async def _yield(self, slug: str, device: Device) -> None:
         """Wait while others work and the device's process was lost a short while ago."""

@@ -251,7 +251,7 @@ class Batcher:
             logger.warning("the attempt to open image %d cannot be noted: %s", held.lease.task.image, error)
 
     async def _run(self, lane: _Lane, flight: _Flight) -> protocol.Report:
-        await self._load(flight.batch_group)
+        await self._device.load_despite_losses(flight.batch_group)
         started = self._clock()
         shipments = [_shipment(held) for held in flight.batch if not held.gone]
         report = await self._device.run(flight.batch_group, shipments, lambda: self._begin(lane, flight))
@@ -263,18 +263,6 @@ class Batcher:
             self._model_loader.worked(flight.batch_group)
         lane.last_end = now
         return report
-
-    async def _load(self, batch_group: BatchGroup) -> None:
-        """A fresh process has nothing loaded; otherwise this costs nothing. Raises `PipelineUnavailable`."""
-        while True:
-            try:
-                await self._device.load(batch_group)
-            except DeviceLost as lost:
-                # Before it saw an image of the group; what else was in there is the cause perhaps.
-                if lost.alone:
-                    raise PipelineUnavailable(str(lost)) from lost
-            else:
-                return
 
     def _begin(self, lane: _Lane, flight: _Flight) -> None:
         flight.begun = True
