@@ -303,13 +303,13 @@ def _schema(place: Lake, scope: Scope, table: str) -> pa.Schema:
 
 
 def _lake(where: Where) -> Lake:
-    from antenna_orchestration import settings
+    from antenna_orchestration import settings as settings_module
     from antenna_orchestration.lake.folder import storage_options
     from antenna_orchestration.lake.store import Lake
 
-    known = settings.load()
-    uri = str(where) if where is not None else known.lake
-    return Lake(uri, storage_options=storage_options(known, uri))
+    settings = settings_module.load()
+    uri = str(where) if where is not None else settings.lake
+    return Lake(uri, storage_options=storage_options(settings, uri))
 
 
 def _check_there(place: Lake, scope: Scope, table: str, *, stacklevel: int) -> None:

@@ -32,10 +32,10 @@ def list_(
     json_: JsonOption = False,
 ) -> None:
     """List what is wrong now, who was told, and which targets fail."""
-    from antenna_orchestration import settings
+    from antenna_orchestration import settings as settings_module
     from antenna_orchestration.upkeep import alerts
 
-    said = alerts.configured(settings.get())
+    said = alerts.configured(settings_module.get())
 
     async def read(records: Records) -> tuple[Sequence[ToldAlert], Mapping[str, TargetState]]:
         catalog = records.catalog.alerts
@@ -87,17 +87,17 @@ def test(
     """
     import asyncio
 
-    from antenna_orchestration import settings
+    from antenna_orchestration import settings as settings_module
     from antenna_orchestration.upkeep import alerts
 
-    wanted = settings.get()
-    said = alerts.configured(wanted)
+    settings = settings_module.get()
+    said = alerts.configured(settings)
     if said is None:
         raise errors.InvalidSetting("ANTENNA_ALERTS names no file; docs/howto/alerts.md says what to write into one")
     if target is not None and target not in said.targets:
         raise errors.NotFound(f"there is no target {target!r}; the file has {', '.join(said.targets)}")
     names = [target] if target is not None else list(said.targets)
-    sent = asyncio.run(alerts.test(said, names, link=wanted.ui_url))
+    sent = asyncio.run(alerts.test(said, names, link=settings.ui_url))
     if json_:
         output.as_json([{"target": one.target, "sent": one.is_sent, "answer": one.answer} for one in sent])
     else:

@@ -115,21 +115,21 @@ def try_(
     Prints what was found, the time of each step and the memory, and every error with its whole trace. The exit code is
     1 if the pipeline cannot be loaded or a photograph fails.
     """
-    from antenna_orchestration import settings
+    from antenna_orchestration import settings as settings_module
     from antenna_orchestration.cli.submit import parse_config
 
     values = parse_config(config)
-    given = settings.get()
+    settings = settings_module.get()
     # Whoever tries has rights of their own; the folders that workers may read are another matter.
-    given = given.model_copy(update={"image_roots": ()})
-    spec, paths = _found(pipeline, slug, given)
-    given = given.model_copy(update={"pipeline_paths": paths})
+    settings = settings.model_copy(update={"image_roots": ()})
+    spec, paths = _found(pipeline, slug, settings)
+    settings = settings.model_copy(update={"pipeline_paths": paths})
     spec.merged_config(values)
-    images = _images(photographs, given, limit)
+    images = _images(photographs, settings, limit)
     patience = time_limit or (PATIENCE_OF_OURS if spec.origin.is_built_in else PATIENCE)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-    report = asyncio.run(_tried(spec, images, given, config=values, device=device, time_limit=patience, out=out))
+    report = asyncio.run(_tried(spec, images, settings, config=values, device=device, time_limit=patience, out=out))
     if json_:
         output.as_json(_as_dict(report))
     else:
@@ -141,7 +141,7 @@ def try_(
 # What is tried.
 
 
-def _found(pipeline: str, slug: str | None, given: Settings) -> tuple[PipelineSpec, tuple[Path, ...]]:
+def _found(pipeline: str, slug: str | None, settings: Settings) -> tuple[PipelineSpec, tuple[Path, ...]]:
     """The pipeline, and the paths in which the registry finds it. Raises `UnknownPipeline` and `InvalidInput`."""
     from antenna_orchestration.pipelines import registry, sources
 
@@ -149,7 +149,7 @@ def _found(pipeline: str, slug: str | None, given: Settings) -> tuple[PipelineSp
     if not pipeline.endswith(sources.SUFFIXES):
         if slug is not None:
             raise errors.InvalidInput("--slug is for a FILE that defines several pipelines")
-        return registry.get(pipeline, given.pipeline_paths), tuple(given.pipeline_paths)
+        return registry.get(pipeline, settings.pipeline_paths), tuple(settings.pipeline_paths)
     if not file.is_file():
         raise errors.InvalidInput(f"there is no file {file}")
     paths = (file.resolve(),)
@@ -168,10 +168,10 @@ def _found(pipeline: str, slug: str | None, given: Settings) -> tuple[PipelineSp
     return own[wanted], paths
 
 
-def _images(photographs: Sequence[str], given: Settings, limit: int) -> list[SubmittedImage]:
+def _images(photographs: Sequence[str], settings: Settings, limit: int) -> list[SubmittedImage]:
     from antenna_orchestration.submission import capture_times, sources
 
-    gathered = sources.gather(photographs, settings=given)
+    gathered = sources.gather(photographs, settings=settings)
     for warning in gathered.warnings:
         output.warn(warning)
     images = gathered.images[:limit]
@@ -184,7 +184,7 @@ def _images(photographs: Sequence[str], given: Settings, limit: int) -> list[Sub
 async def _tried(
     spec: PipelineSpec,
     images: Sequence[SubmittedImage],
-    given: Settings,
+    settings: Settings,
     *,
     config: Mapping[str, Any],
     device: str,
@@ -196,10 +196,10 @@ async def _tried(
     before = _state_of_packages(spec)
     try:
         async with client.started(
-            given, slug=spec.slug, config=config, device=device, time_limit=time_limit, on_line=output.note
+            settings, slug=spec.slug, config=config, device=device, time_limit=time_limit, on_line=output.note
         ) as trial:
             report = _Report(spec=spec, loaded=await trial.loaded())
-            await _run(trial, report, images, given, out)
+            await _run(trial, report, images, settings, out)
     except client.PipelineRefused as error:
         raise _explained(error, spec) from None
     except client.PipelineLost as error:
@@ -235,7 +235,7 @@ def _explained(error: PipelineRefused, spec: PipelineSpec) -> errors.InternalErr
 
 
 async def _run(
-    trial: Trial, report: _Report, images: Sequence[SubmittedImage], given: Settings, out: Path | None
+    trial: Trial, report: _Report, images: Sequence[SubmittedImage], settings: Settings, out: Path | None
 ) -> None:
     """Load the photographs as workers load them, and try them batch by batch."""
     from antenna_orchestration.loading.loader import Loader
@@ -247,7 +247,7 @@ async def _run(
     pictures = _picture_names(names)
     numbers = range(len(images))
     lost = None
-    async with Loader(settings=given, memory=MemoryBudget(given.max_image_bytes)) as loader:
+    async with Loader(settings=settings, memory=MemoryBudget(settings.max_image_bytes)) as loader:
         for start in numbers[:: report.loaded.batch_size]:
             batch, tried = await _read(loader, images, numbers[start : start + report.loaded.batch_size])
             try:

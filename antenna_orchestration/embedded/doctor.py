@@ -118,13 +118,13 @@ def examine(checks: Mapping[str, Check] | None = None, *, deadline: float = DEAD
     home = settings_module.find_home()
     findings = [*_settings(home)]
     try:
-        known = settings_module.load()
+        settings = settings_module.load()
     except errors.InvalidSetting as error:
-        # What the other checks need to know is not known.
+        # What the other checks need to know is not settings.
         return Examined([Finding.wrong("settings", str(error)), *findings, *_versions(None)], hangs=False)
     found: dict[str, list[Finding]] = {}
     threads = [
-        threading.Thread(target=_run, args=(name, check, known, found), name=f"doctor-{name}", daemon=True)
+        threading.Thread(target=_run, args=(name, check, settings, found), name=f"doctor-{name}", daemon=True)
         for name, check in (CHECKS if checks is None else checks).items()
     ]
     for thread in threads:
@@ -140,9 +140,9 @@ def examine(checks: Mapping[str, Check] | None = None, *, deadline: float = DEAD
     return Examined(findings, hangs=any(thread.is_alive() for thread in threads))
 
 
-def _run(name: str, check: Check, known: Settings, found: dict[str, list[Finding]]) -> None:
+def _run(name: str, check: Check, settings: Settings, found: dict[str, list[Finding]]) -> None:
     try:
-        findings = list(check(known))
+        findings = list(check(settings))
     except errors.AntennaError as error:
         findings = [Finding.wrong(name, str(error))]
     except Exception as error:
@@ -176,35 +176,35 @@ def _settings(home: Path) -> Iterator[Finding]:
             )
 
 
-def _contradictions(known: Settings) -> Iterator[Finding]:
+def _contradictions(settings: Settings) -> Iterator[Finding]:
     said = []
-    if known.history_days and not 0 < known.health_history_days <= known.history_days:
+    if settings.history_days and not 0 < settings.health_history_days <= settings.history_days:
         said.append("ANTENNA_HEALTH_HISTORY_DAYS keeps more than ANTENNA_HISTORY_DAYS, which holds")
-    if known.worker_pools and "autoscale_max_workers" in known.model_fields_set:
+    if settings.worker_pools and "autoscale_max_workers" in settings.model_fields_set:
         said.append("ANTENNA_AUTOSCALE_MAX_WORKERS is not read, because ANTENNA_WORKER_POOLS is set")
-    if not known.autoscale and known.worker_pools:
+    if not settings.autoscale and settings.worker_pools:
         said.append("ANTENNA_WORKER_POOLS starts nothing by itself, because ANTENNA_AUTOSCALE is off")
-    if known.s3_anonymous and known.lake.startswith("s3://"):
+    if settings.s3_anonymous and settings.lake.startswith("s3://"):
         said.append("ANTENNA_S3_ANONYMOUS is set, and the lake is in a bucket, which cannot be written to without keys")
-    if known.s3_requester_pays and known.s3_anonymous:
+    if settings.s3_requester_pays and settings.s3_anonymous:
         said.append("ANTENNA_S3_REQUESTER_PAYS needs keys, and ANTENNA_S3_ANONYMOUS uses none")
-    if known.gateway_host not in ("127.0.0.1", "localhost", "::1") and not known.gateway_proxies:
+    if settings.gateway_host not in ("127.0.0.1", "localhost", "::1") and not settings.gateway_proxies:
         said.append(
-            f"the gateway listens on {known.gateway_host} in plain HTTP: put TLS before it and name the proxy in "
+            f"the gateway listens on {settings.gateway_host} in plain HTTP: put TLS before it and name the proxy in "
             "ANTENNA_GATEWAY_PROXIES"
         )
-    if known.task_timeout < known.load_timeout:
+    if settings.task_timeout < settings.load_timeout:
         said.append("ANTENNA_TASK_TIMEOUT is shorter than ANTENNA_LOAD_TIMEOUT: slow images are given up while loading")
     yield from (Finding.warning("settings", one) for one in said)
     if not said:
-        changed = len(environment.settings_as_variables(known))
+        changed = len(environment.settings_as_variables(settings))
         yield Finding.ok("settings", f"{changed} set, {len(Settings.model_fields) - changed} as by default")
 
 
 # This machine
 
 
-def _versions(known: Settings | None) -> Iterator[Finding]:
+def _versions(settings: Settings | None) -> Iterator[Finding]:
     yield Finding.ok("versions", f"antenna {__version__}, Python {platform.python_version()}, {platform.system()}")
     installed = {name: _version(name) for name in ("dagster", "dagster-postgres", "torch")}
     if not installed["dagster"]:
@@ -222,22 +222,22 @@ def _version(name: str) -> str:
         return ""
 
 
-def _disks(known: Settings) -> Iterator[Finding]:
+def _disks(settings: Settings) -> Iterator[Finding]:
     from antenna_orchestration.upkeep import disk_space
 
-    if not known.home.exists():
-        check_room(known.home, needed=ROOM, what="`antenna up`")
-        yield Finding.ok("disk", f"there is room for a new stack in {known.home}")
-    for disk in disk_space.disks_of(known):
+    if not settings.home.exists():
+        check_room(settings.home, needed=ROOM, what="`antenna up`")
+        yield Finding.ok("disk", f"there is room for a new stack in {settings.home}")
+    for disk in disk_space.disks_of(settings):
         yield (Finding.wrong if disk.is_low else Finding.ok)("disk", str(disk))
-    if warning := network_folders.warning(known.home):
+    if warning := network_folders.warning(settings.home):
         yield Finding.wrong("file system", warning)
     else:
-        yield Finding.ok("file system", f"{known.home} is on a disk of this machine")
+        yield Finding.ok("file system", f"{settings.home} is on a disk of this machine")
 
 
-def _permissions(known: Settings) -> Iterator[Finding]:
-    home = Home(known.home)
+def _permissions(settings: Settings) -> Iterator[Finding]:
+    home = Home(settings.home)
     if not home.path.exists():
         yield Finding.ok("permissions", f"{home.path} is not made yet; `antenna up` makes it")
         return
@@ -256,16 +256,16 @@ def _permissions(known: Settings) -> Iterator[Finding]:
     if not os.access(home.path, os.W_OK):
         before = False
         yield Finding.wrong("permissions", f"{home.path} cannot be written to by this user")
-    lake = Path(known.lake).expanduser()
-    if "://" not in known.lake and lake.exists() and not os.access(lake, os.W_OK):
+    lake = Path(settings.lake).expanduser()
+    if "://" not in settings.lake and lake.exists() and not os.access(lake, os.W_OK):
         before = False
         yield Finding.wrong("permissions", f"the lake {lake} cannot be written to by this user")
     if before:
         yield Finding.ok("permissions", f"{home.path} and its secrets are this user's own")
 
 
-def _image_roots(known: Settings) -> Iterator[Finding]:
-    for root in known.image_roots:
+def _image_roots(settings: Settings) -> Iterator[Finding]:
+    for root in settings.image_roots:
         if not root.is_dir():
             yield Finding.wrong("image root", f"{root} is not a folder here: mount it, or change ANTENNA_IMAGE_ROOTS")
         elif not os.access(root, os.R_OK | os.X_OK):
@@ -274,7 +274,7 @@ def _image_roots(known: Settings) -> Iterator[Finding]:
             # Of a share that hangs, only this waits.
             next(os.scandir(root), None)
             yield Finding.ok("image root", f"{root} can be read")
-    for path in known.pipeline_paths:
+    for path in settings.pipeline_paths:
         if not path.exists():
             yield Finding.wrong("pipelines", f"{path} is not there: change ANTENNA_PIPELINE_PATHS")
 
@@ -335,8 +335,8 @@ def _cuda_of_torch() -> int | None:
 # The stack and the servers
 
 
-def _stack(known: Settings) -> Iterator[Finding]:
-    home = Home(known.home)
+def _stack(settings: Settings) -> Iterator[Finding]:
+    home = Home(settings.home)
     running = stack.status(home.path)
     if running is not None:
         state = "is ready" if running.ready else "is starting"
@@ -351,7 +351,7 @@ def _stack(known: Settings) -> Iterator[Finding]:
         yield Finding.warning("stack", f"none runs in {home.path}: start it with `antenna up`")
     else:
         yield Finding.ok("stack", f"none was started in {home.path}")
-    for name, port in (("UI", known.ui_port), ("gateway", known.gateway_port)):
+    for name, port in (("UI", settings.ui_port), ("gateway", settings.gateway_port)):
         if port and not ports.is_free(port):
             yield Finding.warning("ports", f"{port} is taken by {processes.listener(port)}: the {name} gets another")
 
@@ -381,9 +381,9 @@ def _took(name: str, where: str, seconds: float, more: str = "") -> Finding:
 
 
 @contextmanager
-def _known_url(known: Settings, name: str) -> Iterator[str]:
+def _known_url(settings: Settings, name: str) -> Iterator[str]:
     """The URL of a server; what connecting to it raises names the server without its password."""
-    url = getattr(known, name)
+    url = getattr(settings, name)
     try:
         yield url
     except TimeoutError:
@@ -393,13 +393,13 @@ def _known_url(known: Settings, name: str) -> Iterator[str]:
         ) from None
 
 
-def _catalog(known: Settings) -> Iterator[Finding]:
-    if not known.database_url:
+def _catalog(settings: Settings) -> Iterator[Finding]:
+    if not settings.database_url:
         yield Finding.ok("PostgreSQL", "not known yet; `antenna up` starts one")
         return
 
     try:
-        with _connected(known.database_url) as connection:
+        with _connected(settings.database_url) as connection:
             began = time.monotonic()
             facts = connection.cursor(row_factory=dict_row).execute(queries.load("server_facts")).fetchone()
             seconds, now = time.monotonic() - began, datetime.now(UTC)
@@ -407,7 +407,7 @@ def _catalog(known: Settings) -> Iterator[Finding]:
         yield Finding.wrong("catalog", "it has no tables yet: `antenna up` makes them")
         return
     assert facts is not None
-    where = server_urls.without_password(known.database_url)
+    where = server_urls.without_password(settings.database_url)
     yield _took("PostgreSQL", where, seconds, f", version {facts['version']}")
     yield from _catalog_findings(facts, now)
 
@@ -453,32 +453,32 @@ def _connected(url: str) -> Iterator[psycopg.Connection[Any]]:
         raise errors.Unavailable(f"{server_urls.without_password(url)}: {first_line(error)}") from error
 
 
-def _dagster(known: Settings) -> Iterator[Finding]:
-    if not known.dagster_pg_url:
+def _dagster(settings: Settings) -> Iterator[Finding]:
+    if not settings.dagster_pg_url:
         return
     began = time.monotonic()
-    with _connected(known.dagster_pg_url) as connection:
+    with _connected(settings.dagster_pg_url) as connection:
         connection.execute("SELECT 1")
-    yield _took("Dagster's database", server_urls.without_password(known.dagster_pg_url), time.monotonic() - began)
+    yield _took("Dagster's database", server_urls.without_password(settings.dagster_pg_url), time.monotonic() - began)
 
 
-def _nats(known: Settings) -> Iterator[Finding]:
-    if not known.nats_url:
+def _nats(settings: Settings) -> Iterator[Finding]:
+    if not settings.nats_url:
         yield Finding.ok("NATS", "not known yet; `antenna up` starts one")
         return
     from antenna_orchestration.queue import connection, streams
 
     async def look() -> tuple[float, streams.Storage, list[str]]:
-        async with asyncio.timeout(_ANSWER), connection.connected(known.nats_url, name="antenna-doctor") as client:
+        async with asyncio.timeout(_ANSWER), connection.connected(settings.nats_url, name="antenna-doctor") as client:
             began = time.monotonic()
             await connection.check(client)
             seconds = time.monotonic() - began
             return seconds, await streams.storage(client), await streams.missing(client)
 
-    with _known_url(known, "nats_url") as url:
+    with _known_url(settings, "nats_url") as url:
         seconds, storage, missing = asyncio.run(look())
     yield _took("NATS", server_urls.without_password(url), seconds, f", version {storage.version}")
-    wanted = known.tasks_max_bytes + known.results_max_bytes
+    wanted = settings.tasks_max_bytes + settings.results_max_bytes
     text = f"{storage.used / 1e9:.1f} GB stored"
     if missing:
         yield Finding.wrong("JetStream", f"{', '.join(missing)} missing: `antenna health` makes them again")
@@ -492,46 +492,46 @@ def _nats(known: Settings) -> Iterator[Finding]:
         yield Finding.ok("JetStream", text)
 
 
-def _redis(known: Settings) -> Iterator[Finding]:
-    if not known.redis_url:
+def _redis(settings: Settings) -> Iterator[Finding]:
+    if not settings.redis_url:
         yield Finding.ok("Redis", "not known yet; `antenna up` starts one")
         return
     from antenna_orchestration.live.store import LiveStore
 
     async def look() -> float:
-        async with asyncio.timeout(_ANSWER), LiveStore(known.redis_url) as live:
+        async with asyncio.timeout(_ANSWER), LiveStore(settings.redis_url) as live:
             began = time.monotonic()
             await live.check()
             return time.monotonic() - began
 
-    with _known_url(known, "redis_url") as url:
+    with _known_url(settings, "redis_url") as url:
         yield _took("Redis", server_urls.without_password(url), asyncio.run(look()))
 
 
-def _lake(known: Settings) -> Iterator[Finding]:
+def _lake(settings: Settings) -> Iterator[Finding]:
     """A lake in a bucket is listed; one on a disk was looked at with the disks."""
-    if "://" not in known.lake:
+    if "://" not in settings.lake:
         return
     from antenna_orchestration.lake.folder import Folder, storage_options
 
     began = time.monotonic()
-    Folder(known.lake, storage_options=storage_options(known), what="lake").names("")
-    yield _took("lake", known.lake, time.monotonic() - began)
+    Folder(settings.lake, storage_options=storage_options(settings), what="lake").names("")
+    yield _took("lake", settings.lake, time.monotonic() - began)
 
 
-def _work(known: Settings) -> Iterator[Finding]:
+def _work(settings: Settings) -> Iterator[Finding]:
     """The health checks that only look: jobs and runs that stand still, workers, sources, pipelines, clocks."""
-    if not (known.database_url and known.nats_url and known.redis_url):
+    if not (settings.database_url and settings.nats_url and settings.redis_url):
         return
     from antenna_orchestration.processing.services import opened
     from antenna_orchestration.upkeep import health
 
     async def look() -> health.HealthReport:
-        async with asyncio.timeout(_ANSWER), opened(known, max_connections=2) as services:
+        async with asyncio.timeout(_ANSWER), opened(settings, max_connections=2) as services:
             return await health.watch(services)
 
     try:
-        with _connected(known.database_url):
+        with _connected(settings.database_url):
             report = asyncio.run(look())
     except (errors.Unavailable, TimeoutError):
         # Said for the server that does not answer.

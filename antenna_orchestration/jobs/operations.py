@@ -60,11 +60,11 @@ def prune(context: dg.OpExecutionContext, config: PruneConfig, stores: Stores) -
     """
     with told_in_one_line():
         check_range("keep_days", 1 if config.keep_days is None else config.keep_days, 1, _MOST_DAYS)
-    known = stores.settings
-    days = known.history_days if config.keep_days is None else config.keep_days
+    settings = stores.settings
+    days = settings.history_days if config.keep_days is None else config.keep_days
     now = datetime.now(UTC)
     before = now - (timedelta(days=days) if days else _FOR_EVER)
-    health_before = max(before, now - (timedelta(days=known.health_history_days) or _FOR_EVER))
+    health_before = max(before, now - (timedelta(days=settings.health_history_days) or _FOR_EVER))
     instance, checks = context.instance, [jobs_health_check.name]
     removed = {
         "health_runs": _prune_runs(instance, stores, health_before, config, of=checks),

@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
-from antenna_orchestration import errors, kernel, server_urls, settings
+from antenna_orchestration import errors, kernel, server_urls
+from antenna_orchestration import settings as settings_module
 from antenna_orchestration.domain import addresses
 
 logger = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ def cached_path(uri: str) -> Path:
     address, _ = _address(uri)
     if (path := _local_path(address)) is not None:
         return path
-    folder = (settings.get().weights_dir or DEFAULT_FOLDER).expanduser()
+    folder = (settings_module.get().weights_dir or DEFAULT_FOLDER).expanduser()
     # Two addresses may end in the same file name, so each gets a folder of its own.
     return folder / hashlib.sha256(address.encode()).hexdigest()[:12] / _name(address)
 
@@ -106,7 +107,7 @@ def _address(uri: str) -> tuple[str, str | None]:
         return address, digest
     if urlsplit(address).scheme not in ("https", "http", "s3"):
         raise errors.InvalidInput(f"weights {_shown(address)}: only https, http, s3 and file addresses can be read")
-    if mirror := settings.get().weights_mirror:
+    if mirror := settings_module.get().weights_mirror:
         address = f"{mirror.rstrip('/')}/{_name(address)}"
     if digest is None and _is_open_to_change(address):
         raise errors.InvalidInput(f"weights {_shown(address)}: {_WANTED}")
@@ -261,9 +262,9 @@ def _copy_to_file(address: str, file: Path, *, named: bool) -> None:
 
     options: dict[str, Any]
     if address.startswith("s3://"):
-        current = settings.get()
+        settings = settings_module.get()
         # Credentials come from the environment.
-        options = {"anon": current.s3_anonymous, "endpoint_url": current.s3_endpoint_url or None}
+        options = {"anon": settings.s3_anonymous, "endpoint_url": settings.s3_endpoint_url or None}
     else:
         import aiohttp
 

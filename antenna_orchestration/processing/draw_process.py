@@ -18,9 +18,11 @@ from typing import Any, BinaryIO, Final
 
 import msgspec
 
-from antenna_orchestration import errors, kernel, settings
+from antenna_orchestration import errors, kernel
+from antenna_orchestration import settings as settings_module
 from antenna_orchestration.domain.messages import Detection
 from antenna_orchestration.pipelines import pictures
+from antenna_orchestration.settings import Settings
 
 MEMORY: Final = 2 * 2**30
 """Bytes of data that the process may allocate besides what it begins with: a photograph of 200 million pixels takes
@@ -51,14 +53,14 @@ def _made(request: dict[str, Any], photograph: bytes, boxes: bytes) -> tuple[lis
         return [], f"drawing it failed: {type(error).__name__}"
 
 
-def serve(asked: socket.socket, given: settings.Settings) -> None:
+def serve(asked: socket.socket, settings: Settings) -> None:
     """Answer until the other end of the socket is closed. Never returns."""
     kernel.be_the_first_to_die()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     limit = kernel.data_bytes() + MEMORY
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    settings.give(given)
+    settings_module.give(settings)
     try:
         _answer(asked.makefile("rb"), asked.makefile("wb"))
     except BrokenPipeError:
@@ -84,8 +86,8 @@ def _answer(requests: BinaryIO, answers: BinaryIO) -> None:
 def main() -> None:
     """Serve the process that started this one, and never outlive it; the settings come first."""
     kernel.die_with_parent(int(sys.argv[1]))
-    given: settings.Settings = pickle.loads(base64.b64decode(sys.stdin.buffer.readline()))  # noqa: S301  our own parent's
-    serve(socket.socket(fileno=int(sys.argv[2])), given)
+    settings: Settings = pickle.loads(base64.b64decode(sys.stdin.buffer.readline()))  # noqa: S301  our own parent's
+    serve(socket.socket(fileno=int(sys.argv[2])), settings)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from datetime import datetime
 from statistics import median
 from typing import Final
 
-from antenna_orchestration import errors, settings
+from antenna_orchestration import errors
 from antenna_orchestration.catalog.worker_starts import OpenStart
 from antenna_orchestration.domain import reach, scaling, stalls
 from antenna_orchestration.domain.ids import Generation, JobId, JobRun, ProjectId
@@ -30,6 +30,7 @@ from antenna_orchestration.pools.slurm import SlurmLauncher
 from antenna_orchestration.processing import served_here
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue.tasks import Waiting
+from antenna_orchestration.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -64,15 +65,15 @@ _FIRST: Final = Generation(1)
 _ANYWHERE: Final = ("http", "s3:*")
 
 
-def pools_of(wanted: settings.Settings) -> dict[str, AnyPool]:
+def pools_of(settings: Settings) -> dict[str, AnyPool]:
     """The pools of the deployment, in the order in which they are filled. Raises `InvalidSetting`."""
-    if not wanted.autoscale:
+    if not settings.autoscale:
         return {}
-    if wanted.worker_pools:
-        return configuration.read(wanted.worker_pools)
+    if settings.worker_pools:
+        return configuration.read(settings.worker_pools)
     # The settings have no upper bounds.
-    most = min(wanted.autoscale_max_workers, configuration.MOST)
-    idle_exit = min(wanted.worker_idle_exit, configuration.LONGEST)
+    most = min(settings.autoscale_max_workers, configuration.MOST)
+    idle_exit = min(settings.worker_idle_exit, configuration.LONGEST)
     here = DagsterPool(kind="dagster", most=most, idle_exit_seconds=idle_exit, only_unserved=most == 1)
     return {HERE: here} if most else {}
 
@@ -457,8 +458,8 @@ def _is_here(pool: AnyPool) -> bool:
     return isinstance(pool, DagsterPool) and pool.location == OWN_LOCATION
 
 
-def _is_for(pool: AnyPool, job: Job, wanted: settings.Settings) -> bool:
-    reaches = pool.reaches or (wanted.loadable_sources if _is_here(pool) else _ANYWHERE)
+def _is_for(pool: AnyPool, job: Job, settings: Settings) -> bool:
+    reaches = pool.reaches or (settings.loadable_sources if _is_here(pool) else _ANYWHERE)
     return (not pool.pipelines or job.pipeline in pool.pipelines) and reach.covers(reaches, job.source_kinds)
 
 
@@ -480,13 +481,13 @@ def _useless_pools(worker: Heartbeat, job: Job, pools: Mapping[str, AnyPool]) ->
     return []
 
 
-def _useless(scene: Scene, pools: Mapping[str, AnyPool], wanted: settings.Settings) -> dict[str, str]:
+def _useless(scene: Scene, pools: Mapping[str, AnyPool], settings: Settings) -> dict[str, str]:
     """Why started workers serve nothing of what waits for their pool: unbounded, one would follow the other."""
     waiting = [job for job in scene.jobs if _waiting(job, scene.backlog)]
     found: dict[str, str] = {}
     for worker in scene.workers:
         pool = _pool_of(worker.worker)
-        jobs = [job for job in waiting if pool in pools and _is_for(pools[pool], job, wanted)]
+        jobs = [job for job in waiting if pool in pools and _is_for(pools[pool], job, settings)]
         if any(reach.can_serve(worker, job) for job in jobs):
             continue
         if job := next((job for job in jobs if pool in _useless_pools(worker, job, pools)), None):

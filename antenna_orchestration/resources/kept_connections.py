@@ -51,20 +51,20 @@ class KeptConnections:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def with_services(self, wanted: Settings, act: Callable[[Services], Awaitable[T]]) -> T:
+    def with_services(self, settings: Settings, act: Callable[[Services], Awaitable[T]]) -> T:
         """Let `act` use the services on the thread of the connections, and wait. Raises `Unavailable`."""
 
         async def within() -> T:
-            async with self.services(wanted) as connected:
+            async with self.services(settings) as connected:
                 return await act(connected)
 
         return self.run(within)
 
-    def with_records(self, wanted: Settings, act: Callable[[Records], Awaitable[T]]) -> T:
+    def with_records(self, settings: Settings, act: Callable[[Records], Awaitable[T]]) -> T:
         """The same without the queue, which need not answer."""
 
         async def within() -> T:
-            current = self._connections(wanted)
+            current = self._connections(settings)
             async with self._given_up_if_it_fails(current), current.records.used() as records:
                 return await act(records)
 
@@ -75,10 +75,10 @@ class KeptConnections:
         return asyncio.run_coroutine_threadsafe(act(), self._loop).result()
 
     @asynccontextmanager
-    async def services(self, wanted: Settings) -> AsyncIterator[Services]:
+    async def services(self, settings: Settings) -> AsyncIterator[Services]:
         """The services for the length of a block, on the event loop of the connections. Raises `Unavailable`."""
         while True:
-            current = self._connections(wanted)
+            current = self._connections(settings)
             was_open = current.has_queue and current.queue.is_open
             # The records, too: the queue's may only now be about to use them.
             async with self._given_up_if_it_fails(current), current.records.used(), current.queue.used() as connected:
@@ -110,11 +110,11 @@ class KeptConnections:
             async with asyncio.timeout(CLOSED_WITHIN):
                 await self._close()
 
-    def _connections(self, wanted: Settings) -> "_Connections":
-        if self._current is not None and self._current.settings != wanted:
+    def _connections(self, settings: Settings) -> "_Connections":
+        if self._current is not None and self._current.settings != settings:
             self._give_up(self._current)
         if self._current is None:
-            self._current = _Connections(wanted, self._most)
+            self._current = _Connections(settings, self._most)
             self._open = {one for one in self._open if not one.is_closed} | {self._current}
         return self._current
 
@@ -150,9 +150,9 @@ async def _still_answer(connected: Services) -> bool:
 class _Connections:
     """One set of connections: to the catalog, and to the queue once somebody wants it."""
 
-    def __init__(self, wanted: Settings, most: int) -> None:
-        self.settings = wanted
-        self.records = _Kept(services.opened_records(wanted, max_connections=most))
+    def __init__(self, settings: Settings, most: int) -> None:
+        self.settings = settings
+        self.records = _Kept(services.opened_records(settings, max_connections=most))
 
     @property
     def has_queue(self) -> bool:

@@ -11,12 +11,13 @@ from typing import Any, Final
 
 import dagster as dg
 
-from antenna_orchestration import errors, settings
+from antenna_orchestration import errors
 from antenna_orchestration.domain import run_tags as tags
 from antenna_orchestration.pools.configuration import DagsterPool
 from antenna_orchestration.pools.launcher import Asked, Seen, Undecided, told_of
 from antenna_orchestration.resources import run_states
 from antenna_orchestration.resources.slurm_launcher import SlurmRunLauncher
+from antenna_orchestration.settings import Settings
 from antenna_orchestration.ui import graphql
 
 JOB: Final = "inference_worker"
@@ -45,10 +46,10 @@ mutation ($parameters: ExecutionParams!) {
 class WorkerRuns:
     """The runs of one pool."""
 
-    def __init__(self, instance: dg.DagsterInstance, pool: DagsterPool, wanted: settings.Settings) -> None:
+    def __init__(self, instance: dg.DagsterInstance, pool: DagsterPool, settings: Settings) -> None:
         self._instance = instance
         self._pool = pool
-        self._settings = wanted
+        self._settings = settings
         # To be handed to Dagster by the sensor.
         self.requests: list[dg.RunRequest] = []
 

@@ -27,15 +27,15 @@ from antenna_orchestration.resources.worker_runs import WorkerRuns
 )
 def worker_autoscaler(context: dg.SensorEvaluationContext, stores: Stores) -> list[dg.RunRequest] | dg.SkipReason:
     """Decide for each pool, start and take back; request the runs of our own location."""
-    wanted = stores.settings
+    settings = stores.settings
     try:
-        pools = scale.pools_of(wanted)
+        pools = scale.pools_of(settings)
     except errors.InvalidSetting as error:
         return dg.SkipReason(str(error))
     if not pools:
         return dg.SkipReason("ANTENNA_AUTOSCALE is off")
     runs = {
-        name: WorkerRuns(context.instance, pool, wanted)
+        name: WorkerRuns(context.instance, pool, settings)
         for name, pool in pools.items()
         if isinstance(pool, DagsterPool)
     }

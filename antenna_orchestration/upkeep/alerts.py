@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from antenna_orchestration import errors, settings
+from antenna_orchestration import errors
 from antenna_orchestration.alerting import configuration
 from antenna_orchestration.alerting.configuration import AlertSettings, AnyTarget
 from antenna_orchestration.alerting.send import send
@@ -26,6 +26,7 @@ from antenna_orchestration.domain.alerts import Message, Seen, Telling
 from antenna_orchestration.domain.backoff import Backoff
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.processing.services import Records
+from antenna_orchestration.settings import Settings
 from antenna_orchestration.upkeep.alert_sources import SOURCES, Looking, Source
 
 logger = logging.getLogger(__name__)
@@ -75,9 +76,9 @@ class Sent:
     is_sent: bool
 
 
-def configured(wanted: settings.Settings) -> AlertSettings | None:
+def configured(settings: Settings) -> AlertSettings | None:
     """What the file of alerts says; None where there is none. Raises `InvalidSetting`."""
-    return configuration.read(wanted.alerts) if wanted.alerts else None
+    return configuration.read(settings.alerts) if settings.alerts else None
 
 
 async def look(records: Records, said: AlertSettings, *, sources: Sequence[Source] = SOURCES) -> Round | None:
