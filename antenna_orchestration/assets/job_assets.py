@@ -22,7 +22,7 @@ from antenna_orchestration.assets.run_session import RunSession
 from antenna_orchestration.domain.job import Counts, Job, JobStatus
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.processing import collect, finish, publish, samples
-from antenna_orchestration.processing.job_log import JobLog
+from antenna_orchestration.processing.job_log import JobLogWriter
 from antenna_orchestration.processing.retrying import retry_forever
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.resources.interruptible import Reports
@@ -181,9 +181,9 @@ async def _finish(services: Services, job: Job, reports: Reports) -> JobStatus:
     return await retry_forever("finishing the job", lambda: finish.finish_job(services, job), tell=log.tell_store)
 
 
-def _log(services: Services, job: Job, reports: Reports) -> JobLog:
+def _log(services: Services, job: Job, reports: Reports) -> JobLogWriter:
     """The job's log, of which the run's own has the milestones."""
-    return JobLog(services=services, job=job, tell=reports.log)
+    return JobLogWriter(services=services, job=job, tell=reports.log)
 
 
 def _every_image_accounted_for(collected: _Collected) -> dg.AssetCheckResult:

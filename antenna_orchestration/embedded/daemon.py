@@ -31,7 +31,7 @@ _ANOTHER: Final = "another daemon of this instance is at work"
 _LOCK: Final = "SELECT pg_try_advisory_lock(hashtextextended('antenna daemon', 0))"
 
 
-class Turn:
+class DaemonLock:
     """The right to be the daemon that works."""
 
     def __init__(self, url: str) -> None:
@@ -50,7 +50,7 @@ class Turn:
             _say("taking over")
 
     def keep(self) -> None:
-        """Return when another daemon has taken over. An outage of the database alone ends nobody's turn."""
+        """Return when another daemon has taken over. An outage of the database alone takes the lock from nobody."""
         while True:
             time.sleep(POLL)
             if not self._has_lock() and self._why_not() == _ANOTHER:
@@ -100,12 +100,12 @@ class Turn:
 def main() -> None:
     """Stand by, then work until told to stop, or until another daemon has taken over."""
     settings = settings_module.get()
-    turn = Turn(settings.dagster_pg_url)
+    lock = DaemonLock(settings.dagster_pg_url)
     try:
-        turn.wait()
+        lock.wait()
     except KeyboardInterrupt:
         return
-    threading.Thread(target=_leave_when_over, args=(turn,), name="turn", daemon=True).start()
+    threading.Thread(target=_leave_when_over, args=(lock,), name="lock", daemon=True).start()
     threading.Thread(target=clock_set_back.leave_when_set_back, args=(_say,), name="clock", daemon=True).start()
     if not settings.dagster_unchanged:
         clock_set_back.install()
@@ -120,9 +120,9 @@ def _say(text: str) -> None:
     print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} daemon: {text}", file=sys.stderr, flush=True)
 
 
-def _leave_when_over(turn: Turn) -> None:
+def _leave_when_over(lock: DaemonLock) -> None:
     try:
-        turn.keep()
+        lock.keep()
         _say("leaving: another daemon took over while this one was not heard")
     finally:
         # At once: by now the other one does what this one's threads are doing.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from antenna_orchestration.domain import stalls
 from antenna_orchestration.domain.job import ACTIVE, Counts, Job
 from antenna_orchestration.processing import publish
-from antenna_orchestration.processing.job_log import JobLog
+from antenna_orchestration.processing.job_log import JobLogWriter
 from antenna_orchestration.processing.services import Services
 
 
@@ -26,7 +26,7 @@ class AccessWatch:
     that is so, which a worker that comes in place of another cannot know.
     """
 
-    def __init__(self, services: Services, job: Job, job_log: JobLog) -> None:
+    def __init__(self, services: Services, job: Job, job_log: JobLogWriter) -> None:
         self._services = services
         self._job = job
         self._job_log = job_log

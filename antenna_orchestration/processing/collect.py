@@ -35,7 +35,7 @@ from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.lake import rows
 from antenna_orchestration.processing import clear_queue, loops, retrying
 from antenna_orchestration.processing.access_watch import AccessWatch
-from antenna_orchestration.processing.job_log import JobLog
+from antenna_orchestration.processing.job_log import JobLogWriter
 from antenna_orchestration.processing.open_reports import open_reports
 from antenna_orchestration.processing.read_ahead import FLUSH, ReadAhead
 from antenna_orchestration.processing.reconcile import reconcile
@@ -164,7 +164,7 @@ class Collector:
         self._batches = 0
         # How often each image's result was unreadable; after `max_attempts` of them the image fails.
         self._unreadable: Counter[ImageId] = Counter()
-        self._job_log = JobLog(services=services, job=job, tell=observer.on_milestone)
+        self._job_log = JobLogWriter(services=services, job=job, tell=observer.on_milestone)
         self._feed: ResultFeed | None = None
         self._left: str | None = None
         # Whether results are being committed, which takes as long as a store does not answer.

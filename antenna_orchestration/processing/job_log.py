@@ -30,7 +30,7 @@ REASONS_KEPT: Final = 100
 """Different reasons that are counted; a pipeline may find another one for each image."""
 
 
-class JobLog:
+class JobLogWriter:
     """Writes one job's log, a few lines per hour; milestones are passed to `tell` as well.
 
     Methods raise `Unavailable`.

@@ -49,7 +49,7 @@ from antenna_orchestration.worker.policy.lease_time import LeaseTime
 from antenna_orchestration.worker.policy.load_concurrency import LoadConcurrency
 from antenna_orchestration.worker.policy.source_health import SourceHealth
 from antenna_orchestration.worker.policy.speed import DeviceSpeed
-from antenna_orchestration.worker.pulling import Puller
+from antenna_orchestration.worker.pulling import PipelinePuller
 from antenna_orchestration.worker.pulse import Pulse
 from antenna_orchestration.worker.stages.announcement_follower import AnnouncementFollower
 from antenna_orchestration.worker.stages.batcher import Batcher
@@ -209,7 +209,7 @@ class Engine:
         self._load_queue = LoadQueue(concurrency, connections.loader.host)
         memory = connections.loader.memory
         self._tasks_in_hand = TasksInHand(memory=memory, nudge=nudge, timing=timing)
-        self._puller = puller = Puller(fetch=connections.fetch, nudge=nudge, timing=timing)
+        self._puller = puller = PipelinePuller(fetch=connections.fetch, nudge=nudge, timing=timing)
         self._model_loader = ModelLoader(device=connections.device, nudge=nudge, timing=timing)
         source_health = SourceHealth(max_attempts=settings.max_attempts, timing=timing)
         self._lease_time = LeaseTime(settings.task_ack_wait)

@@ -38,7 +38,7 @@ class _Failure:
     not_before: float
 
 
-class Puller:
+class PipelinePuller:
     """Knows which pipelines were fetched, by digest, and fetches those that are wanted."""
 
     def __init__(self, *, fetch: Callable[[str], PipelineSpec] | None, nudge: Nudge, timing: Timing) -> None:

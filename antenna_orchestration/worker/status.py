@@ -17,7 +17,7 @@ from antenna_orchestration.worker.device.pool import DevicePool
 from antenna_orchestration.worker.pipelines_here import PipelinesHere
 from antenna_orchestration.worker.policy.source_health import SourceHealth
 from antenna_orchestration.worker.policy.speed import DeviceSpeed
-from antenna_orchestration.worker.pulling import Puller
+from antenna_orchestration.worker.pulling import PipelinePuller
 from antenna_orchestration.worker.stages.reporter import Reporter
 from antenna_orchestration.worker.stages.scheduler import Scheduler
 from antenna_orchestration.worker.stages.tasks_in_hand import TasksInHand
@@ -58,7 +58,7 @@ class Status:
         device: DevicePool,
         speed: DeviceSpeed,
         memory: MemoryBudget,
-        puller: Puller,
+        puller: PipelinePuller,
     ) -> None:
         self._identity = identity
         self._pipelines = pipelines

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from antenna_orchestration.embedded import daemon
-from antenna_orchestration.embedded.daemon import Turn
+from antenna_orchestration.embedded.daemon import DaemonLock
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from tests.waiting import wait_until
 
@@ -38,19 +38,19 @@ def sessions(url: str, what: str = "count(*)") -> int:
     return int(row[0])
 
 
-def cut(url: str, turn: Turn) -> None:
+def cut(url: str, lock: DaemonLock) -> None:
     """End its session, as an outage does, if it has one now."""
     with suppress(psycopg.Error), closing(psycopg.connect(url.replace("+psycopg2", ""), autocommit=True)) as connection:
-        if (session := turn._connection) is not None:
+        if (session := lock._connection) is not None:
             connection.execute("SELECT pg_terminate_backend(%s)", [session.info.backend_pid])
 
 
-def cut_until_taken_over(url: str, turn: Turn, standby: threading.Thread) -> None:
+def cut_until_taken_over(url: str, lock: DaemonLock, standby: threading.Thread) -> None:
     """Cut it again and again, until the one that stands by is the faster one; the other then ends."""
 
     def is_over() -> bool:
         if standby.is_alive():
-            cut(url, turn)
+            cut(url, lock)
         return not standby.is_alive()
 
     wait_until(is_over, description="taken over", poll=0.2)
@@ -65,7 +65,7 @@ def on_a_thread(work: threading.Thread) -> Iterator[threading.Thread]:
 
 
 def test_an_outage_of_the_database_ends_no_turn(url: str) -> None:
-    first, second = Turn(url), Turn(url)
+    first, second = DaemonLock(url), DaemonLock(url)
     first.wait()
     with on_a_thread(threading.Thread(target=first.keep)):
         held = sessions(url, "max(pid)")
@@ -86,7 +86,7 @@ def test_after_an_outage_that_lasts_the_lock_is_asked_for_again(
     """The second look found a database that answered, and the daemon worked on without the lock."""
     monkeypatch.setattr(daemon, "POLL", 0.05)
     url = own_stores.settings.dagster_pg_url
-    first, second = Turn(url), Turn(url)
+    first, second = DaemonLock(url), DaemonLock(url)
     first.wait()
     working = threading.Thread(target=first.keep)
     with on_a_thread(working):
@@ -103,7 +103,7 @@ def test_after_an_outage_that_lasts_the_lock_is_asked_for_again(
 
 
 def test_a_daemon_that_stands_by_says_so_and_can_be_ended(url: str, tmp_path: Path) -> None:
-    working = Turn(url)
+    working = DaemonLock(url)
     working.wait()
     log = tmp_path / "daemon.log"
     with log.open("wb") as output:

@@ -8,7 +8,7 @@ from pathlib import Path
 from antenna_orchestration.domain.job import Counts
 from antenna_orchestration.processing import cancel, publish, served_here, waiting
 from antenna_orchestration.processing.access_watch import AccessWatch
-from antenna_orchestration.processing.job_log import JobLog
+from antenna_orchestration.processing.job_log import JobLogWriter
 from antenna_orchestration.processing.services import Services
 from tests.processing.jobs_by_hand import claimed, make_job
 from tests.processing.test_job_log import beating
@@ -23,7 +23,7 @@ async def test_workers_learn_that_others_are_done_and_since_when(services: Servi
     await publish.publish(services, job.job_id)
     job = await services.catalog.jobs.get(job.job_id)
     told: list[str] = []
-    log = JobLog(services=services, job=job, tell=told.append)
+    log = JobLogWriter(services=services, job=job, tell=told.append)
     left, fewer = Counts(total=3, done=1, pending=2), Counts(total=3, done=2, pending=1)
     forbidden = {str(job.job_id): DENIED}
 
@@ -74,6 +74,6 @@ async def test_a_pipeline_file_that_cannot_be_read_ends_no_run(services: Service
     settings = services.settings.model_copy(update={"pipeline_paths": (Path("/no/such/file.py"),)})
     told: list[str] = []
     broken = dataclasses.replace(services, settings=settings)
-    await JobLog(services=broken, job=job, tell=told.append).look_for_workers()
+    await JobLogWriter(services=broken, job=job, tell=told.append).look_for_workers()
     assert "broken: /no/such/file.py: ANTENNA_PIPELINE_PATHS names it" in told[0]
     await cancel.cancel(services, job.job_id, reason="test")

@@ -12,7 +12,7 @@ import pytest
 from antenna_orchestration.domain import messages, stalls
 from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.processing import job_log
-from antenna_orchestration.processing.job_log import JobLog
+from antenna_orchestration.processing.job_log import JobLogWriter
 from antenna_orchestration.processing.services import Services
 from tests.processing.jobs_by_hand import make_job
 from tests.waiting import eventually
@@ -40,7 +40,7 @@ async def test_the_warning_of_an_unserved_job_names_who_cannot_load_it(services:
     failing = {"null": "weights model.pth: there is no such file"}
     told: list[str] = []
     async with beating(services, pipelines=("moth_binary",), reaches=("http",), failing=failing):
-        await JobLog(services=services, job=job, tell=told.append).look_for_workers()
+        await JobLogWriter(services=services, job=job, tell=told.append).look_for_workers()
     said = "The job waits: no worker listens for null; gpu-1 cannot load it: weights model.pth"
     assert len(told) == 1
     assert told[0].startswith(said)
@@ -59,7 +59,7 @@ async def test_a_worker_about_to_start_is_no_alarm(
     async def lines() -> list[tuple[str, str]]:
         return [(line.level, line.message) for _, line in await services.catalog.job_log.read(job.job_id)]
 
-    log = JobLog(services=services, job=job, tell=lambda _: None)
+    log = JobLogWriter(services=services, job=job, tell=lambda _: None)
     before = await lines()
     for _ in range(2):
         await log.look_for_workers()
@@ -84,6 +84,6 @@ async def test_a_line_of_progress_names_who_holds_leases(
         total=3, published=3, done=1, failed=0, detections=4, classifications=4, rate=0.5, at=datetime.now(UTC)
     )
     async with beating(services, pipelines=("null",), reaches=job.source_kinds, leased=7):
-        await JobLog(services=services, job=job, tell=lambda _: None).tell_progress(progress)
+        await JobLogWriter(services=services, job=job, tell=lambda _: None).tell_progress(progress)
     (line,) = [line.message for _, line in await services.catalog.job_log.read(job.job_id) if line.action == "progress"]
     assert line.endswith("; workers hold, of all jobs, gpu-1 7")

@@ -17,7 +17,7 @@ from antenna_orchestration.processing import pushed
 from antenna_orchestration.settings import Settings
 from antenna_orchestration.worker.nudge import Nudge
 from antenna_orchestration.worker.options import WorkerOptions
-from antenna_orchestration.worker.pulling import Puller
+from antenna_orchestration.worker.pulling import PipelinePuller
 from antenna_orchestration.worker.timing import Timing
 from tests.pipelines.test_environments import write_wheel
 from tests.waiting import eventually
@@ -87,7 +87,7 @@ async def test_a_pack_that_breaks_the_fetching_costs_itself_alone() -> None:
             raise RecursionError("too deep")
         return spec
 
-    puller = Puller(fetch=fetch, nudge=Nudge(), timing=Timing())
+    puller = PipelinePuller(fetch=fetch, nudge=Nudge(), timing=Timing())
     running_on = asyncio.create_task(puller.run())
     for digest in ("broken", "sound"):
         job = messages.Announcement(

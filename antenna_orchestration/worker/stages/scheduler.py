@@ -27,7 +27,7 @@ from antenna_orchestration.worker.policy.fair_share import Entrant, FairShare, T
 from antenna_orchestration.worker.policy.lease_time import LeaseTime
 from antenna_orchestration.worker.policy.source_health import SourceHealth
 from antenna_orchestration.worker.policy.speed import COLD_LEASE, DeviceSpeed
-from antenna_orchestration.worker.pulling import Puller
+from antenna_orchestration.worker.pulling import PipelinePuller
 from antenna_orchestration.worker.pulse import Pulse
 from antenna_orchestration.worker.stages.image_fetcher import ImageFetcher
 from antenna_orchestration.worker.stages.reporter import Reporter
@@ -91,7 +91,7 @@ class Scheduler:
         source_health: SourceHealth,
         lease_time: LeaseTime,
         reaches: tuple[str, ...],
-        puller: Puller,
+        puller: PipelinePuller,
         pulse: Pulse,
         nudge: Nudge,
         timing: Timing,
