@@ -156,11 +156,12 @@ async def test_a_source_that_hangs_keeps_no_other_waiting(
     assert (await hangs.state()).failures == 0
     monkeypatch.setattr(new_captures, "ANSWERS_WITHIN", 0.0)
     threads = held()
-    for failures in (1, 2):
+    for failures in range(1, 7):
         done = await look()
         assert f"source {hangs.number}: it has not answered for" in done.line
         assert (await hangs.state()).failures == failures
-    assert held() <= threads
+    # Not one more for each round; on a busy machine the other source holds one for listing and one for reading.
+    assert held() <= threads + 2
     assert (await standing(hangs))[0].startswith("cannot be listed: it has not answered for ")
     assert (await watched_sources.troubles(services, project))[0].startswith(f"source {hangs.number} of deployment")
     monkeypatch.setattr(new_captures, "ANSWERS_WITHIN", 60.0)
