@@ -77,12 +77,14 @@ def waiting_for(
     reported: str,
     unfit: str,
     held_up: str,
+    store: str,
     now: datetime,
 ) -> str:
     """What a job that does not move waits for, in one line; empty only for one that moves or is over.
 
     `silent` and `rate` as for `why_still`; `pending` are images that nobody has accounted for, `reported` is what
-    workers said about those of them that failed, in words; `unfit` and `held_up` as for `why_unserved`.
+    workers said about those of them that failed, in words; `unfit` and `held_up` as for `why_unserved`; `store` is
+    what the job's run said last, if that is a store that does not take what was collected.
     """
     if job.status.is_terminal or (job.status is JobStatus.RUNNING and rate > 0 and job.job_id not in silent):
         return ""
@@ -90,6 +92,7 @@ def waiting_for(
     reasons = (
         _OF_CANCELING if job.status is JobStatus.CANCELING else "",
         _OF_SILENCE if job.job_id in silent else "",
+        f"a store ({store})" if store else "",
         "" if pending else _OF_RUNS.get(job.status, "its tables to be written"),
         why_unserved(job, workers, unfit, held_up),
         why_forbidden(job, workers),

@@ -93,8 +93,11 @@ class JobLogWriter:
             await self._milestone("unreachable", f"Some images are tried again: {unreachable}", level="WARNING")
 
     async def tell_store(self, why: str) -> None:
-        """Log that a store does not take what was collected, or does not answer."""
-        await self._milestone("store", f"The job waits: {why}", level="WARNING")
+        """Log that a store does not take what was collected, or does not answer; with an empty text, that it does."""
+        if why:
+            await self._milestone(waiting.STORE, f"{waiting.STORE_WAITS}{why}", level="WARNING")
+        else:
+            await self._milestone(waiting.STORE, "The job no longer waits for a store")
 
     def _one_is_about_to_start(self, workers: Sequence[Heartbeat]) -> bool:
         """Whether the autoscaler starts a worker for the job, and has had too little time to do so."""
@@ -131,7 +134,7 @@ class JobLogWriter:
         line = "; ".join([progress.line, *_of_queue(await self._waiting())])
         if leases:
             line += f"; workers hold, of all jobs, {_named(leases)}"
-        await self._services.catalog.job_log.add(self._job.job_id, "progress", line)
+        await self._services.catalog.job_log.add(self._job.job_id, waiting.PROGRESS, line)
 
     def note_failures(self, reasons: Iterable[str | None]) -> None:
         """Count why images failed whose result was committed."""

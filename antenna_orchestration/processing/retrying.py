@@ -34,19 +34,25 @@ async def retry_forever(
 ) -> T:
     """Try until the stores answer, however long that takes; `what` names the act in the log.
 
-    `tell` is told once, after half a minute, what it waits for; it may be among what does not answer.
+    `tell` is told once, after half a minute, what it waits for, and then, by an empty text, that it no longer does; it
+    may be among what does not answer.
     """
-    began = time.monotonic()
+    began, is_told = time.monotonic(), False
     while True:
         try:
-            return await act()
+            done = await act()
         except errors.Unavailable as error:
             logger.warning("%s waits: %s", what, error)
-            if tell and time.monotonic() - began >= TOLD_AFTER:
+            if tell and not is_told and time.monotonic() - began >= TOLD_AFTER:
                 with contextlib.suppress(errors.Unavailable):
                     await tell(f"{what}: {error}")
-                    tell = None
+                    is_told = True
             await asyncio.sleep(PAUSE)
+        else:
+            if tell and is_told:
+                with contextlib.suppress(errors.Unavailable):
+                    await tell("")
+            return done
 
 
 async def retry_until(deadline: float, act: Callable[[], Awaitable[T]]) -> T:

@@ -13,6 +13,14 @@ from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.processing import scale, served_here
 from antenna_orchestration.processing.services import Services
 
+STORE: Final = "store"
+"""The act in a job's log: a store does not take what its run has collected. Its message begins with `STORE_WAITS`."""
+
+STORE_WAITS: Final = "The job waits: "
+
+PROGRESS: Final = "progress"
+"""The act of the lines about progress, which go on while a job waits."""
+
 SILENT_AFTER: Final = 60.0
 """Seconds of silence after which nobody is taken to collect a job."""
 
@@ -32,8 +40,17 @@ async def of_job(services: Services, job: Job, progress: JobProgress) -> str:
         reported=progress.reasons,
         unfit=await why_unfit(services, job, workers),
         held_up=(await scale.why_not_started(services, [job])).get(job.job_id, ""),
+        store=await _store(services, job),
         now=datetime.now(UTC),
     )
+
+
+async def _store(services: Services, job: Job) -> str:
+    """The store that the job's run waits for, by what it said last beside its progress; empty if none."""
+    last = await services.catalog.job_log.last(job.job_id, besides=PROGRESS)
+    if last is None or last.action != STORE or not last.message.startswith(STORE_WAITS):
+        return ""
+    return last.message.removeprefix(STORE_WAITS)
 
 
 async def why_unfit(services: Services, job: Job, workers: Sequence[Heartbeat]) -> str:

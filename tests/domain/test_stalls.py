@@ -74,7 +74,16 @@ def test_what_is_no_stall(job: Job, worker: Heartbeat, rate: float) -> None:
 def test_workers_of_an_earlier_release_are_named_where_they_do_nothing(last: float) -> None:
     """They refuse announcements that are bound to digests, and say nothing of it: the job only seemed to be served."""
     waits = partial(
-        stalls.waiting_for, waiting_job(), silent=(), pending=3, rate=0.0, reported="", unfit="", held_up="", now=NOW
+        stalls.waiting_for,
+        waiting_job(),
+        silent=(),
+        pending=3,
+        rate=0.0,
+        reported="",
+        unfit="",
+        held_up="",
+        store="",
+        now=NOW,
     )
     new = {"last_result_at": ago(last), "leased": 0, "digests": {}}
     assert "; w is of an earlier release, which serves built-in pipelines only: upgrade" in waits(
@@ -142,6 +151,13 @@ GONE = {"7": "http://cam: Connection refused, since 2026-06-12 22:10 UTC"}
         (waiting_job(status=JobStatus.QUEUED), [heard(unreachable=GONE)], {}, "a run to collect"),
         (waiting_job(), [], {"unfit": "it was submitted for null 2"}, "alone: it was submitted for null 2"),
         (waiting_job(), [], {"held_up": "pool cluster: 1 worker on the way"}, "pool cluster: 1 worker on the way"),
+        (
+            waiting_job(),
+            [],
+            {"store": "committing results: is it mounted?"},
+            "a store (committing results: is it mounted",
+        ),
+        (waiting_job(), [], {"store": "committing: full", "pending": 0}, "a store (committing: full)"),
         (waiting_job(), [heard(refused={"7": "here is 1"})], {}, "w leaves it alone: here is 1"),
         (waiting_job(), [heard(last_result_at=ago(1), leased=0)], {}, "3 images to be offered again"),
     ],
@@ -157,6 +173,7 @@ def test_every_waiting_job_says_for_what_in_one_line(
         "reported": "",
         "unfit": "",
         "held_up": "",
+        "store": "",
         "now": NOW,
     }
     why = stalls.waiting_for(job, workers, **(values | asked))

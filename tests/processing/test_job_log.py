@@ -11,10 +11,10 @@ import pytest
 
 from antenna_orchestration.domain import messages, stalls
 from antenna_orchestration.domain.progress import JobProgress
-from antenna_orchestration.processing import job_log
+from antenna_orchestration.processing import job_log, waiting
 from antenna_orchestration.processing.job_log import JobLogWriter
 from antenna_orchestration.processing.services import Services
-from tests.processing.jobs_by_hand import make_job
+from tests.processing.jobs_by_hand import claimed, make_job
 from tests.waiting import eventually
 
 
@@ -48,6 +48,25 @@ async def test_the_warning_of_an_unserved_job_names_who_cannot_load_it(services:
         line.level == "WARNING" and line.message == told[0]
         for _, line in await services.catalog.job_log.read(job.job_id)
     )
+
+
+async def test_a_job_whose_lake_is_away_says_that_it_waits_for_it(
+    services: Services, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It said "1 image to be offered again", with the lake not mounted."""
+    # A line about progress, which go on meanwhile, is written at once.
+    monkeypatch.setattr(job_log, "FIRST_LINE", 1e-6)
+    job = await claimed(services, await make_job(services, project, 1))
+    await services.catalog.collectors.enter(job.job_run, run_id="run", host="here")
+    progress = JobProgress.of(await services.catalog.images.count(job.job_id))
+    log = JobLogWriter(services=services, job=job, tell=lambda _: None)
+    async with beating(services, pipelines=("null",), reaches=job.source_kinds):
+        await log.tell_store("committing results: lake /nas/lake: there is no such folder: is it mounted?")
+        await log.tell_progress(progress)
+        waits = await waiting.of_job(services, job, progress)
+        assert waits == "a store (committing results: lake /nas/lake: there is no such folder: is it mounted?)"
+        await log.tell_store("")
+        assert "a store" not in await waiting.of_job(services, job, progress)
 
 
 async def test_a_worker_about_to_start_is_no_alarm(

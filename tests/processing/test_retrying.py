@@ -44,7 +44,7 @@ async def test_people_are_told_once_what_an_act_waits_for(monkeypatch: pytest.Mo
             raise errors.Unavailable("the catalog is away, too")
 
     await retrying.retry_forever("writing", Store(answers_at=5).ask, tell=tell)
-    assert told == ["writing: away"] * 2
+    assert told == ["writing: away", "writing: away", ""], "once, and that it is over"
 
 
 async def test_before_the_deadline_an_act_is_retried() -> None:

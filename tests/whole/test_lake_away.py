@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,6 +54,9 @@ def test_the_share_of_the_lake_goes_away_under_a_job(machine: Machine, share: Pa
     with away(share):
         asyncio.run(lasts(AWAY_FOR))
         assert not machine.until(job, lambda _: True, description="can be seen").is_over
+        with machine.explained(job):
+            shown = json.loads(machine.antenna("jobs", "show", str(job), "--json").stdout)
+            assert "is it mounted?" in shown["waiting_for"], shown
     since = time.monotonic()
     before = machine.until(job, lambda _: True, description="can be seen again")
     fault = f"the lake's share is away for {AWAY_FOR:.0f} s"
