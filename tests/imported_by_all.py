@@ -7,5 +7,6 @@ from antenna_orchestration.push import main as push  # noqa: F401
 from antenna_orchestration.serve import main as serve  # noqa: F401
 from antenna_orchestration.worker import main as worker  # noqa: F401
 
-main.commands()
+# Made as they are asked for, one by one.
+list(main.commands().commands.values())
 kernel.keep_what_is_imported()

@@ -1,7 +1,7 @@
 """The root of the `antenna` command: its commands, and how they report errors.
 
-Starting must be quick, so nothing is imported here, or at the top of a command's module, that takes noticeable time:
-a command imports what it works with when it runs.
+Starting must be quick, so `index` imports the module of the command that is run, and no other. That module imports what
+it works with when the command runs, for the sake of its `--help`.
 """
 
 from __future__ import annotations
@@ -16,45 +16,9 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from antenna_orchestration import __version__, errors
-from antenna_orchestration.cli import (
-    alerts,
-    backup,
-    clean,
-    demo,
-    deployments,
-    derive,
-    doctor,
-    env,
-    export,
-    gateway,
-    health,
-    jobs,
-    output,
-    pipelines,
-    projects,
-    push,
-    rebuild,
-    recipes,
-    report,
-    reviews,
-    scale,
-    season,
-    serve,
-    service,
-    sets,
-    settings,
-    sources,
-    submit,
-    taxa,
-    tokens,
-    up,
-    usage,
-    worker,
-    workers,
-)
+from antenna_orchestration.cli import index, output
 from antenna_orchestration.domain import proxies, terminal
 
 DEBUG_LEVEL = "DEBUG"
@@ -63,56 +27,8 @@ EXIT_INTERRUPTED = 130
 """What shells report for a process that Ctrl-C ended."""
 
 
-_ORDER = (
-    "up",
-    "service",
-    "env",
-    "demo",
-    "submit",
-    "sources",
-    "sets",
-    "jobs",
-    "worker",
-    "workers",
-    "scale",
-    "gateway",
-    "push",
-    "serve",
-    "token",
-    "projects",
-    "deployments",
-    "taxa",
-    "recipes",
-    "pipelines",
-    "reviews",
-    "derive",
-    "tables",
-    "season",
-    "export",
-    "check-export",
-    "report",
-    "health",
-    "doctor",
-    "alerts",
-    "rebuild",
-    "backup",
-    "restore",
-    "usage",
-    "clean",
-    "settings",
-)
-
-
-class _InOrder(TyperGroup):
-    """Lists commands in the order in which people need them."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        """All names."""
-        return sorted(self.commands, key=_ORDER.index)
-
-
 app = typer.Typer(
-    cls=_InOrder,
+    cls=index.Root,
     help="Machine learning over camera-trap photographs: submit images, watch jobs, run workers.",
     no_args_is_help=True,
     add_completion=False,
@@ -120,42 +36,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("up")(up.up)
-app.add_typer(service.app, name="service")
-app.command("env")(env.env)
-app.command("demo")(demo.demo)
-app.command("submit")(submit.submit)
-app.add_typer(sources.app, name="sources")
-app.add_typer(sets.app, name="sets")
-app.add_typer(jobs.app, name="jobs")
-app.command("worker")(worker.worker)
-app.command("workers")(workers.workers)
-app.command("scale")(scale.scale)
-app.command("gateway")(gateway.gateway)
-app.command("push")(push.push)
-app.command("serve")(serve.serve)
-app.add_typer(tokens.app, name="token")
-app.add_typer(projects.app, name="projects")
-app.add_typer(deployments.app, name="deployments")
-app.add_typer(taxa.app, name="taxa")
-app.add_typer(recipes.app, name="recipes")
-app.add_typer(pipelines.app, name="pipelines")
-app.add_typer(reviews.app, name="reviews")
-app.command("derive")(derive.derive)
-app.command("tables")(derive.tables)
-app.command("season")(season.season)
-app.command("export")(export.export)
-app.command("check-export")(export.check_export)
-app.command("report")(report.report)
-app.command("health")(health.health)
-app.command("doctor")(doctor.doctor)
-app.add_typer(alerts.app, name="alerts")
-app.command("rebuild")(rebuild.rebuild)
-app.command("backup")(backup.backup)
-app.command("restore")(backup.restore)
-app.command("usage")(usage.usage)
-app.command("clean")(clean.clean)
-app.command("settings")(settings.settings)
 
 
 def _version(wanted: bool) -> None:
@@ -175,7 +55,7 @@ def _root(
 
 @functools.cache
 def commands() -> Callable[..., Any]:
-    """The tree of all commands. To make it takes a tenth of a second, which a process pays once."""
+    """The tree of all commands."""
     return typer.main.get_command(app)
 
 

@@ -10,6 +10,7 @@ import pytest
 import typer
 
 from antenna_orchestration import errors
+from antenna_orchestration.cli import index
 from antenna_orchestration.cli.main import app
 from antenna_orchestration.pipelines import registry
 from tests.cli.shells import Shell
@@ -32,6 +33,12 @@ COMMANDS = dict(every_command())
 def texts(command: typer.core.TyperCommand) -> list[str]:
     """The command's help and that of its options."""
     return [command.help or "", *(getattr(option, "help", None) or "" for option in command.params)]
+
+
+def test_the_index_says_what_each_command_says_of_itself() -> None:
+    """`antenna --help` shows the index, and imports no command."""
+    for name, place in index.COMMANDS.items():
+        assert COMMANDS[f"antenna {name}"].get_short_help_str(limit=80) == place.help
 
 
 def test_every_setting_in_a_help_text_is_accepted() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from antenna_orchestration import __version__
+from antenna_orchestration.cli import index
 from antenna_orchestration.embedded.stores import EmbeddedStores
 from tests.cli.shells import Shell
 from tests.submission.pictures import empty
@@ -51,6 +52,15 @@ def test_a_command_that_looks_imports_only_what_it_needs(antenna: Shell, project
     for (command, expected), modules in zip(commands.items(), noted, strict=True):
         assert modules - seen == expected, command
         seen |= modules
+
+
+@pytest.mark.parametrize(("arguments", "expected"), [(["--help"], set()), (["token", "--help"], {"tokens"})])
+def test_a_command_imports_no_other_commands_module(arguments: list[str], expected: set[str]) -> None:
+    code = f"import sys; from antenna_orchestration.cli import main; main.run({arguments}); print('\\n', *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    imported = set(done.stdout.splitlines()[-1].split())
+    commands = {place.code.partition(":")[0] for place in index.COMMANDS.values()}
+    assert {name for name in commands if f"antenna_orchestration.cli.{name}" in imported} == expected
 
 
 def test_help_lists_every_command(lonely: Shell) -> None:
