@@ -2,6 +2,8 @@
 
 A library of thirty lines of C, compiled here and loaded before libc, adds an offset to CLOCK_REALTIME; the offset lies
 in a file that all share. The monotonic clock is left alone, as it is by whoever sets a real clock.
+
+NATS is a Go program, which asks the kernel and not libc: its clock stays, as if it ran on another host.
 """
 
 from __future__ import annotations
@@ -60,12 +62,39 @@ time_t time(time_t *where) {
 """
 
 
+_FOR_BUNDLED_SERVERS = """
+import sys
+
+if "antenna_orchestration.embedded.supervisor" in sys.orig_argv:
+    import os
+
+    from antenna_orchestration.embedded import processes
+
+    plain = processes.plain_environment
+    clock = {name: os.environ[name] for name in ("LD_PRELOAD", "CHAOS_CLOCK")}
+    processes.plain_environment = lambda: {**plain(), **clock}
+"""
+"""Python imports it at each start. A supervisor gives the servers that it bundles little of its environment."""
+
+
 @dataclass(frozen=True)
 class Jumper:
     """Moves the clock. Made by `jumping`."""
 
     environment: Mapping[str, str]
     _file: Path
+
+    @property
+    def environment_of_a_stack(self) -> Mapping[str, str]:
+        """For `antenna up`: all of its processes have this clock, PostgreSQL and Redis among them."""
+        path = [str(self._file.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        return {**self.environment, "PYTHONPATH": os.pathsep.join(path)}
+
+    @property
+    def seconds(self) -> int:
+        """By how much the clock is off."""
+        (seconds,) = struct.unpack("q", self._file.read_bytes())
+        return int(seconds)
 
     def jump(self, seconds: int) -> None:
         """From now on the clock is off by so many seconds."""
@@ -81,8 +110,11 @@ def jumping() -> Iterator[Jumper]:
         pytest.skip("no C compiler to make a clock with")
     # Not in the stack's folder: LD_PRELOAD is a list separated by spaces.
     with tempfile.TemporaryDirectory() as folder:
+        # PostgreSQL has an account of its own when root runs the tests.
+        Path(folder).chmod(0o755)
         source, library, offset = (Path(folder) / f"clock.{ending}" for ending in ("c", "so", "offset"))
         source.write_text(_SOURCE)
+        (Path(folder) / "sitecustomize.py").write_text(_FOR_BUNDLED_SERVERS)
         subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
         offset.write_bytes(bytes(8))
         jumper = Jumper({"LD_PRELOAD": str(library), "CHAOS_CLOCK": str(offset)}, offset)

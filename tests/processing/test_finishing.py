@@ -1,6 +1,7 @@
 """Every way to a job's end that is not the straight one: no row lost, none doubled, no early success."""
 
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,27 @@ async def test_a_job_with_a_pending_image_cannot_succeed(services: Services, pro
         job = await partly_done(services, worker, project)
         assert await finish.finish_job(services, job) is JobStatus.RUNNING
         await cancel.cancel(services, job.job_id, reason="done")
+
+
+async def most_memory(services: Services, project: str, images: int) -> int:
+    """The most bytes that Python holds while the manifest and the final tables of so many images are written."""
+    job = await claimed(services, await make_job(services, project, images))
+    tracemalloc.start()
+    try:
+        assert await finish.write_manifest(services, job) == images
+        assert (await finish.write_final_tables(services, job)).rows["captures"] == images
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    await cancel.cancel(services, job.job_id, reason="measured")
+    return most
+
+
+@pytest.mark.long
+async def test_more_images_take_no_more_memory_to_write_down(services: Services, project: str) -> None:
+    """C4: the whole manifest was in memory, so that a large job ended the run that finished it."""
+    few, many = [await most_memory(services, project, images) for images in (20_000, 80_000)]
+    assert many < 1.5 * few
 
 
 async def test_the_images_of_a_lost_part_are_done_again(services: Services, project: str) -> None:

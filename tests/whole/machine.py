@@ -55,6 +55,8 @@ UNTIL_CLEAN = 150.0
 """Seconds after the job's end within which every trace has to be gone: two minutes, and a look."""
 
 _LIVING_RUNS = ("STARTING", "STARTED", "CANCELING")
+_OVER = ("SUCCESS", "FAILURE", "CANCELED")
+PARTITION = "dagster/partition"
 _DEVICE = "antenna_orchestration.worker.device.process"
 
 
@@ -86,6 +88,8 @@ class Machine(RunningStack):
     def __init__(self, folder: Path, recoveries: list[Recovery], *, template: Path | None = None) -> None:
         super().__init__(folder / ".antenna", template=template)
         self.folder = folder
+        self.photographs = folder
+        """Where the folders of images are made."""
         self.recoveries = recoveries
         self.ready_at: float | None = None
         self._commands: list[subprocess.Popen[bytes]] = []
@@ -106,7 +110,7 @@ class Machine(RunningStack):
     def images(self, count: int) -> Path:
         """A folder of files that no pipeline opens; on the disk, whatever is lost afterwards."""
         self._folders += 1
-        made = blank_images(self.folder / f"trap-{self._folders}", count)
+        made = blank_images(self.photographs / f"trap-{self._folders}", count)
         for path in made.iterdir():
             with path.open("rb") as file:
                 os.fsync(file)
@@ -114,11 +118,42 @@ class Machine(RunningStack):
         kernel.sync_folder(made.parent)
         return made
 
-    def null_job(self, images: int, *, delay_ms: float = 0, project: str = "default") -> int:
+    def null_job(self, images: int, *, delay_ms: float = 0, project: str = "default", interactive: bool = False) -> int:
         """Submit a job of the null pipeline."""
         config = json.dumps({"delay_ms": delay_ms})
-        options = ("--pipeline", "null", "--config", config, "--project", project)
-        return self.submit(self.images(images), *options)
+        options = ["--pipeline", "null", "--config", config, "--project", project]
+        return self.submit(self.images(images), *options, *(["--interactive"] if interactive else []))
+
+    def asked(self, mutation: str, expected: str, **variables: object) -> dict[str, Any]:
+        """Ask the UI's server for a change as its pages do, and see that it was made; its answer."""
+        (answer,) = self.graphql(mutation, **variables).values()
+        assert answer["__typename"] == expected, answer
+        return dict(answer)
+
+    def runs_of(self, job: int, *, over: bool | None = None) -> list[str]:
+        """The `process_job` runs of a job, newest first: all, or those that are over, or those that are not."""
+        found = self.runs("process_job", **{PARTITION: f"job-{job}"})
+        return [run["runId"] for run in found if over is None or (run["status"] in _OVER) is over]
+
+    def terminate(self, run: str, *, force: bool = False) -> None:
+        """*Terminate* in the UI, perhaps with the check box *Force termination*."""
+        self.asked(
+            """mutation ($run: String!, $how: TerminateRunPolicy) { terminateRun(runId: $run, terminatePolicy: $how) {
+                   __typename ... on PythonError { message } ... on TerminateRunFailure { message } } }""",
+            "TerminateRunSuccess",
+            run=run,
+            how="MARK_AS_CANCELED_IMMEDIATELY" if force else "SAFE_TERMINATE",
+        )
+
+    def execute_again(self, run: str, *, strategy: str = "ALL_STEPS") -> str:
+        """*Re-execute* in the UI; the new run."""
+        answer = self.asked(
+            """mutation ($how: ReexecutionParams!) { launchRunReexecution(reexecutionParams: $how) { __typename
+                   ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }""",
+            "LaunchRunSuccess",
+            how={"parentRunId": run, "strategy": strategy},
+        )
+        return str(answer["run"]["runId"])
 
     # What can be seen from outside.
 
@@ -319,6 +354,24 @@ class Machine(RunningStack):
             wait_until(lambda: not self.marked(), description="no process of the ended stack is left", timeout=120)
             self.up()
 
+    @contextmanager
+    def held_while_finishing(self, job: int) -> Iterator[None]:
+        """Wait until every image of a job is accounted for; the lake does not take its tables before the block's end.
+
+        Call it while the job is under way.
+        """
+        in_the_way = Path(self.settings.lake) / "captures" / f"job_id={job}"
+        in_the_way.parent.mkdir(parents=True, exist_ok=True)
+        in_the_way.touch()
+        try:
+            begun = Path(self.settings.lake) / "detections" / f"job_id={job}"
+            wait_until(begun.exists, description=f"the tables of job {job} are begun", timeout=PATIENCE)
+            seen = self.progress(job)
+            assert (seen.status, seen.accounted) == ("RUNNING", seen.total), seen
+            yield
+        finally:
+            in_the_way.unlink()
+
     # What must be true afterwards.
 
     def recovers(
@@ -353,6 +406,15 @@ class Machine(RunningStack):
         seconds = self.ends(job, status=status, failed=failed) - since
         clean = self.is_clean(job) - since
         self.recoveries.append(Recovery(fault, seconds, work, ready, going_on, clean))
+
+    def succeeds(self, job: int) -> Progress:
+        """Wait until the job has succeeded; before, it may be over in another way for a moment."""
+        return self.until(job, lambda now: now.status == "SUCCESS", description="succeeds", timeout=PATIENCE)
+
+    def has_no_run_left(self, job: int) -> None:
+        """Wait until every run of the job is over in Dagster."""
+        with self.explained(job):
+            wait_until(lambda: not self.runs_of(job, over=False), description="its runs are over", poll=0.5)
 
     def takes_up_another(self) -> None:
         """See that whatever died is there again: a job that is submitted now succeeds."""

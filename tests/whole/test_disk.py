@@ -16,6 +16,7 @@ import pytest
 from tests.recoveries import Recovery
 from tests.waiting import wait_until
 from tests.whole.machine import Machine
+from tests.whole.test_power_loss import MOMENTS
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -83,8 +84,9 @@ def disk() -> Iterator[Disk]:
 
 @pytest.fixture
 def on_disk(disk: Disk, recoveries: list[Recovery]) -> Iterator[Machine]:
-    """A machine whose home lies on that disk."""
+    """A machine whose home lies on that disk; its photographs do not, for whoever syncs them syncs the home's, too."""
     made = Machine(disk.folder, recoveries)
+    made.photographs = disk.image.parent
     try:
         yield made
     finally:
@@ -108,6 +110,25 @@ def test_what_was_acknowledged_outlives_a_power_loss(disk: Disk, on_disk: Machin
     machine.recovers(job, fault=fault, since=struck, before=before, each=DELAY, lost=("worker",))
     machine.ends(last)
     machine.ends(over)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_what_was_not_synced_is_lost_while(disk: Disk, on_disk: Machine, moment: str) -> None:
+    machine = on_disk
+    machine.up()
+    job = MOMENTS[moment](machine)
+    seen = machine.progress(job)
+    struck = machine.power_loss(disk.lose_power)
+    disk.unmount()
+    disk.mount()
+    machine.up()
+    before = machine.progress(job)
+    # What somebody has seen in the catalog is there.
+    assert before.accounted >= seen.accounted and before.is_over >= seen.is_over, (seen, before)
+    lost = () if before.is_over or before.accounted == before.total else ("worker",)
+    fault = f"power loss while {moment}, and what was not synced is lost"
+    machine.recovers(job, fault=fault, since=struck, before=before, lost=lost)
+    machine.takes_up_another()
 
 
 def test_the_first_start_meets_a_power_loss(disk: Disk, on_disk: Machine) -> None:

@@ -28,6 +28,9 @@ DELAY = 0.1
 STOPPED_FOR = 75.0
 """Seconds: longer than any lease, heartbeat or tick that others wait for."""
 
+OUTLASTS = 1200
+"""Images of a job that is under way when the stopped process goes on: the work of two minutes."""
+
 SECONDS_BETWEEN = 3.0
 """Most seconds between the ends of two processes."""
 
@@ -69,15 +72,18 @@ def test_two_processes_are_killed_within_seconds(lasting: Machine, names: tuple[
 
 @pytest.mark.parametrize("name", PARTS)
 def test_a_process_stands_still(lasting: Machine, name: str) -> None:
-    job = lasting.null_job(IMAGES, delay_ms=DELAY * 1000)
-    before = lasting.under_way(job)
+    job = lasting.null_job(OUTLASTS, delay_ms=DELAY * 1000)
+    lasting.under_way(job)
     go_on = lasting.stop(name)
     try:
         asyncio.run(lasts(STOPPED_FOR))
     finally:
         go_on()
     since = time.monotonic()
+    # PostgreSQL was away, and nobody could look.
+    before = lasting.until(job, lambda _: True, description="can be seen again")
+    assert not before.is_over, f"it was too late: {before}"
     lasting.up_again_if_ended()
     fault = f"{name} stopped for {STOPPED_FOR:.0f} s"
-    lasting.recovers(job, fault=fault, since=since, before=before, each=0)
+    lasting.recovers(job, fault=fault, since=since, before=before, each=DELAY)
     lasting.takes_up_another()

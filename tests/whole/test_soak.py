@@ -9,18 +9,23 @@ import asyncio
 import json
 import os
 import random
+import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import psutil
 import pytest
 
+from tests.chaos.wall_clock import Jumper, jumping
 from tests.recoveries import Recovery
+from tests.small_disks import no_room_for
 from tests.waiting import lasts, wait_until
 from tests.whole.machine import PARTS, PATIENCE, Machine
 from tests.whole.seeds import SEED
 from tests.whole.test_disk import lose_the_parts, lose_the_queue, truncate_the_queue
+from tests.whole.test_ports import strangers_at, tells_who_took
 from tests.whole.test_ui import delete_the_partition, delete_the_run, set_sensor, wipe_the_assets
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "600"))
@@ -34,9 +39,11 @@ class Round:
 
     machine: Machine
     dice: random.Random
+    clock: Jumper | None
     jobs: list[int]
     story: list[str] = field(default_factory=list)
-    deleted: set[int] = field(default_factory=set)
+    unwanted: set[int] = field(default_factory=set)
+    """Jobs that may be canceled, because somebody did not want a run of theirs any more."""
 
     @property
     def job(self) -> int:
@@ -83,6 +90,42 @@ class Round:
             damage(self.machine)
         self.machine.up()
 
+    def kill_the_supervisor(self) -> None:
+        self.story.append("kill supervisor, and up")
+        self._kill("supervisor")
+
+    def power_loss_and_strangers(self) -> None:
+        """Somebody else has the ports for as long as the machine takes to start."""
+        names = self.dice.sample(("ui", "gateway", "postgres", "nats", "redis", "grpc"), self.dice.randint(1, 3))
+        self.story.append(f"power loss, strangers at the ports of {' and '.join(names)}")
+        ports = self.machine.status().ports
+        self.machine.power_loss()
+        with strangers_at(ports[name] for name in names):
+            self.machine.up()
+        tells_who_took(self.machine, ports, names)
+
+    def no_room(self) -> None:
+        """A disk that is full for one process, which needs no rights; processes that fork others are left out."""
+        name, seconds = self.dice.choice(("nats", "collector")), self.dice.uniform(3, 20)
+        self.story.append(f"no room for {name} for {seconds:.0f} s")
+        if not self.machine.has(name):
+            return
+        try:
+            with no_room_for(self.machine.part(name).pid):
+                asyncio.run(lasts(seconds))
+        except psutil.NoSuchProcess:
+            self.story.append("which has ended")
+
+    def clock_jumps(self) -> None:
+        """Forward if it is right, and else back."""
+        hours = self.dice.choice((1, 2))
+        if self.clock is None:
+            self.story.append(f"no clock that could jump by {hours} h: there is no C compiler")
+            return
+        ahead = 0 if self.clock.seconds else hours
+        self.story.append(f"the clock jumps, and is {ahead} h ahead")
+        self.clock.jump(ahead * 3600)
+
     def restart(self) -> None:
         self.story.append("Ctrl-C and up")
         self.machine.down()
@@ -93,6 +136,18 @@ class Round:
         self.story.append("SIGTERM to the collector")
         if self.machine.has("collector"):
             self.machine.part("collector").send_signal(signal.SIGTERM)
+
+    def terminate_in_the_ui(self) -> None:
+        """*Terminate* on the newest run of a job, perhaps by force: it cancels the job if it is its only one."""
+        job, force = self.job, self.dice.choice((False, True))
+        self.story.append(f"terminate the run of {job}{' by force' if force else ''}")
+        self.unwanted.add(job)
+
+        def click() -> None:
+            for run in self.machine.runs_of(job, over=False)[:1]:
+                self.machine.terminate(run, force=force)
+
+        self._ui(click)
 
     def cancel_and_retry(self) -> None:
         job = self.job
@@ -108,7 +163,7 @@ class Round:
         self._ui(lambda: deed(self.machine, job))
         if deed is delete_the_run:
             # Which cancels it, if it runs: somebody did not want it any more.
-            self.deleted.add(job)
+            self.unwanted.add(job)
 
     def sensors_off(self) -> None:
         name = self.dice.choice(SENSORS)
@@ -139,15 +194,32 @@ FAULTS: tuple[Callable[[Round], None], ...] = (
     Round.stop,
     Round.power_loss,
     Round.power_loss_and_damage,
+    Round.kill_the_supervisor,
+    Round.power_loss_and_strangers,
+    Round.no_room,
+    Round.clock_jumps,
     Round.restart,
     Round.terminate,
+    Round.terminate_in_the_ui,
     Round.cancel_and_retry,
     Round.delete,
     Round.sensors_off,
 )
 
 
-def test_a_machine_under_faults_by_chance(machine: Machine) -> None:
+@pytest.fixture
+def clock() -> Iterator[Jumper | None]:
+    """A clock that can be moved, where one can be made; what is drawn is the same without."""
+    if shutil.which("cc") is None:
+        yield None
+        return
+    with jumping() as made:
+        yield made
+
+
+def test_a_machine_under_faults_by_chance(machine: Machine, clock: Jumper | None) -> None:
+    if clock:
+        machine.environment |= clock.environment_of_a_stack
     dice = random.Random(SEED)
     end = time.monotonic() + SECONDS
     rounds = 0
@@ -157,12 +229,14 @@ def test_a_machine_under_faults_by_chance(machine: Machine) -> None:
         while time.monotonic() < end:
             sizes = [dice.randint(5, 200) for _ in range(dice.randint(1, 3))]
             story.append(f"jobs of {sizes} images")
-            this = Round(machine, dice, [_submit(machine, size, dice.choice((0, 20, 100))) for size in sizes], story)
+            this = Round(
+                machine, dice, clock, [_submit(machine, size, dice.choice((0, 20, 100))) for size in sizes], story
+            )
             for fault in dice.choices(FAULTS, k=dice.randint(1, 3)):
                 asyncio.run(lasts(dice.uniform(0, 6)))
                 fault(this)
             since = time.monotonic()
-            for job in this.deleted:
+            for job in this.unwanted:
                 over = machine.until(job, lambda now: now.is_over, description="is over", timeout=PATIENCE)
                 if over.status == "CANCELED":
                     machine.repeat("jobs", "retry", str(job))

@@ -18,6 +18,7 @@ from antenna_orchestration.domain.run_tags import LOCATION
 from tests.stack.antenna_up import ANTENNA
 from tests.waiting import lasts, wait_until
 from tests.whole.machine import Machine
+from tests.whole.test_power_loss import MANY
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -32,15 +33,8 @@ TABLES = ("manifest", "image_tasks", "captures", "detections", "classifications"
 _REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": LOCATION}
 
 
-def _asked(machine: Machine, mutation: str, expected: str, **variables: object) -> None:
-    """Ask for a change, and see that it was made."""
-    (answer,) = machine.graphql(mutation, **variables).values()
-    assert answer["__typename"] == expected, answer
-
-
 def delete_the_partition(machine: Machine, job: int) -> None:
-    _asked(
-        machine,
+    machine.asked(
         """mutation ($keys: [String!]!, $repository: RepositorySelector!) { deleteDynamicPartitions(
                partitionKeys: $keys, partitionsDefName: "processing_jobs", repositorySelector: $repository) {
                __typename ... on PythonError { message } } }""",
@@ -51,19 +45,17 @@ def delete_the_partition(machine: Machine, job: int) -> None:
 
 
 def delete_the_run(machine: Machine, job: int) -> None:
-    for run in machine.runs("process_job", **{"dagster/partition": f"job-{job}"}):
-        _asked(
-            machine,
+    for run in machine.runs_of(job):
+        machine.asked(
             "mutation ($run: String!) { deleteRun(runId: $run) { __typename ... on PythonError { message } } }",
             "DeletePipelineRunSuccess",
-            run=run["runId"],
+            run=run,
         )
 
 
 def wipe_the_assets(machine: Machine, job: int) -> None:
     """Those of all jobs: Dagster's own storage wipes no single partition."""
-    _asked(
-        machine,
+    machine.asked(
         """mutation ($ranges: [PartitionsByAssetSelector!]!) { wipeAssets(assetPartitionRanges: $ranges) {
                __typename ... on PythonError { message } } }""",
         "AssetWipeSuccess",
@@ -86,7 +78,8 @@ def set_sensor(machine: Machine, name: str, *, on: bool) -> None:
     selector = {**_REPOSITORY, "sensorName": name}
     if on:
         mutation = """mutation ($sensor: SensorSelector!) { startSensor(sensorSelector: $sensor) { __typename } }"""
-        return _asked(machine, mutation, "Sensor", sensor=selector)
+        machine.asked(mutation, "Sensor", sensor=selector)
+        return
     found = machine.graphql(
         """query ($sensor: SensorSelector!) { sensorOrError(sensorSelector: $sensor) {
                ... on Sensor { sensorState { id } } } }""",
@@ -94,7 +87,7 @@ def set_sensor(machine: Machine, name: str, *, on: bool) -> None:
     )
     state: dict[str, Any] = found["sensorOrError"]["sensorState"]
     mutation = "mutation ($id: String!) { stopSensor(id: $id) { __typename ... on PythonError { message } } }"
-    return _asked(machine, mutation, "StopSensorMutationResult", id=state["id"])
+    machine.asked(mutation, "StopSensorMutationResult", id=state["id"])
 
 
 @contextmanager
@@ -125,6 +118,34 @@ def test_something_is_deleted_while_a_job_waits(lasting: Machine, deed: str) -> 
     lasting.recovers(job, fault=f"a queued job, {deed}", since=since)
 
 
+@pytest.mark.parametrize("deed", DEEDS)
+def test_something_is_deleted_while_a_run_waits(lasting: Machine, deed: str) -> None:
+    # A project has two places for runs of such jobs.
+    before = [lasting.null_job(20, delay_ms=2000, project="busy", interactive=True) for _ in range(2)]
+    for other in before:
+        lasting.until(other, lambda now: now.status == "RUNNING", description="has a place")
+    job = lasting.null_job(20, project="busy", interactive=True)
+    lasting.until(job, lambda now: now.status == "CLAIMED", description="is claimed")
+    wait_until(lambda: lasting.runs_of(job), description="its run waits", poll=0.2)
+    DEEDS[deed](lasting, job)
+    assert lasting.progress(job).status == "CLAIMED", "it was too late"
+    lasting.repeat("jobs", "cancel", *map(str, before))
+    since = time.monotonic()
+    lasting.recovers(job, fault=f"a job whose run waits, {deed}", since=since)
+    lasting.takes_up_another()
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+def test_something_is_deleted_while_a_job_is_published(lasting: Machine, deed: str) -> None:
+    job = lasting.null_job(MANY)
+    before = lasting.until(job, lambda now: now.status == "RUNNING", description="has a run", poll=0.005)
+    assert before.published < before.total, f"it was too late: {before}"
+    DEEDS[deed](lasting, job)
+    since = time.monotonic()
+    lasting.recovers(job, fault=f"a job that is published, {deed}", since=since)
+    lasting.takes_up_another()
+
+
 @pytest.mark.parametrize("deed", ["its partition deleted", "its assets wiped"])
 def test_something_is_deleted_while_a_job_runs(lasting: Machine, deed: str) -> None:
     job = lasting.null_job(200, delay_ms=DELAY * 1000)
@@ -140,6 +161,35 @@ def test_a_job_whose_run_is_deleted_goes_on(lasting: Machine) -> None:
     lasting.under_way(job)
     delete_the_run(lasting, job)
     lasting.recovers(job, fault="a running job's run deleted", since=time.monotonic())
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+def test_something_is_deleted_while_tables_are_written(lasting: Machine, deed: str) -> None:
+    job = lasting.null_job(60, delay_ms=50)
+    with lasting.held_while_finishing(job):
+        DEEDS[deed](lasting, job)
+    since = time.monotonic()
+    lasting.recovers(job, fault=f"a job whose tables are written, {deed}", since=since)
+    lasting.takes_up_another()
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+def test_something_is_deleted_while_a_job_is_being_canceled(lasting: Machine, deed: str) -> None:
+    job = lasting.null_job(200, delay_ms=DELAY * 1000)
+    lasting.under_way(job)
+    with lasting.catalog() as connection, connection.transaction():
+        # What gives a job its final status waits for this, and what asks for its cancellation does not.
+        connection.execute("LOCK TABLE job_generations IN SHARE MODE")
+        command = lasting.type("jobs", "cancel", str(job))
+        lasting.until(job, lambda now: now.status == "CANCELING", description="is being canceled")
+        DEEDS[deed](lasting, job)
+        assert lasting.progress(job).status == "CANCELING"
+    assert command.wait(timeout=120) == 0
+    since = time.monotonic()
+    lasting.recovers(job, fault=f"a job that is being canceled, {deed}", since=since, status="CANCELED")
+    lasting.repeat("jobs", "retry", str(job))
+    lasting.until(job, lambda now: now.status != "CANCELED", description="is retried")
+    lasting.ends(job)
 
 
 @pytest.mark.parametrize("deed", DEEDS)
