@@ -6,7 +6,9 @@ it is heard.
 """
 
 import logging
+import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -24,6 +26,12 @@ START_GRACE: Final = 60.0
 SILENT_AFTER: Final = 45.0
 """Silence, in seconds, after which a run is taken for dead whose process cannot be looked at: nine heartbeats."""
 
+JUMP: Final = 5.0
+"""Seconds from which on the clock on the wall has jumped."""
+
+HEARD_AGAIN: Final = 15.0
+"""Seconds after a jump in which whoever lives is heard: three heartbeats."""
+
 _MOST_TOLD: Final = 300
 """Characters of a run's failure that are told."""
 
@@ -37,6 +45,33 @@ HELD: Final = (
 first two, and those that do not follow a cancellation."""
 
 
+class Silence:
+    """Whether silence says anything yet: after a suspend, or once the clock jumped forward, every run was silent.
+
+    A laptop that was closed for an hour finds heartbeats of an hour ago; those that live are heard again within
+    seconds. Threads may share it.
+    """
+
+    def __init__(self, *, wall: Callable[[], float] = time.time, steady: Callable[[], float] = time.monotonic) -> None:
+        self._wall, self._steady = wall, steady
+        self._lock = threading.Lock()
+        self._offset = wall() - steady()
+        self._from = 0.0
+
+    def counts(self) -> bool:
+        """False for some seconds after the first look that finds more time on the wall than has passed here."""
+        now = self._steady()
+        offset = self._wall() - now
+        with self._lock:
+            if offset - self._offset > JUMP:
+                self._from = now + HEARD_AGAIN
+            self._offset = offset
+            return now >= self._from
+
+
+_silence: Final = Silence()
+
+
 def why_dead(record: dg.RunRecord, silent_for: float | None) -> str:
     """Why a STARTED run cannot be alive any more; empty if it may be.
 
@@ -44,6 +79,8 @@ def why_dead(record: dg.RunRecord, silent_for: float | None) -> str:
     """
     if kernel.is_gone(record.dagster_run.tags.get(tags.PROCESS, "")):
         return "its process is gone"
+    if not _silence.counts():
+        return ""
     if silent_for is None:
         return f"it was not heard within {START_GRACE:.0f} s of its start" if age(record) > START_GRACE else ""
     return f"it has not been heard for {silent_for:.0f} s" if silent_for > SILENT_AFTER else ""

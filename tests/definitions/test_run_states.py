@@ -8,6 +8,8 @@ from typing import TypeVar
 
 import dagster as dg
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from antenna_orchestration import kernel, settings
 from antenna_orchestration.definitions import build_definitions
@@ -160,3 +162,28 @@ def test_a_stale_worker_run_does_not_keep_the_next_from_starting(
     instance.report_run_failed(stale)
     started(instance, "inference_worker", process=kernel.this_process())
     assert not requested(), "a worker that was started just now did not count"
+
+
+def test_a_suspended_machine_takes_no_run_for_dead_at_once() -> None:
+    """A laptop that was closed for an hour: all heartbeats are an hour old until the next ones, seconds later."""
+    wall, steady = 1_000_000.0, 500.0
+    silence = run_states.Silence(wall=lambda: wall, steady=lambda: steady)
+    assert silence.counts()
+    wall, steady = wall + 3605.0, steady + 5.0
+    assert not silence.counts()
+    wall, steady = wall + 10.0, steady + 10.0
+    assert not silence.counts(), "they have had no time to be heard"
+    wall, steady = wall + 5.0, steady + 5.0
+    assert silence.counts()
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.floats(-5000, 5000)), max_size=30))
+def test_silence_counts_again_once_the_clock_is_steady(steps: list[tuple[float, float]]) -> None:
+    wall = steady = 0.0
+    silence = run_states.Silence(wall=lambda: wall, steady=lambda: steady)
+    for seconds, jump in steps:
+        wall, steady = wall + seconds + jump, steady + seconds
+        counts = silence.counts()
+        assert not (counts and jump > run_states.JUMP + 1)
+    wall, steady = wall + run_states.HEARD_AGAIN, steady + run_states.HEARD_AGAIN
+    assert silence.counts()

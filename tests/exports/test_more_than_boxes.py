@@ -99,7 +99,7 @@ def test_pycocotools_reads_the_masks(more: Material, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "fault"),
     [
-        ({"size": [HEIGHT, WIDTH], "counts": "!"}, "no mask"),
+        ({"size": [HEIGHT, WIDTH], "counts": "!"}, "not a mask"),
         ({"size": [WIDTH, HEIGHT], "counts": ring().counts}, "of a photograph of 300 x 400"),
         ({"size": [HEIGHT, WIDTH], "counts": masks.of_array(np.ones((HEIGHT, WIDTH), bool)).counts}, "has 120000"),
         ([[1, 2, 3, 4]], "not the points"),

@@ -59,6 +59,8 @@ def test_the_clock_jumps_forward_and_back_under_jobs(jumpy: Machine, clock: Jump
         assert ahead(jumpy) == hours
         fault = f"the machine's clock jumps {HOURS} h {where}"
         jumpy.recovers(job, fault=fault, since=since, before=before, each=DELAY)
+        # Nobody took the silence of two hours, which nobody kept, for a run's death.
+        assert len(jumpy.runs_of(job)) == 1, jumpy.story(job)
         jumpy.takes_up_another()
 
 
