@@ -17,13 +17,19 @@ import threading
 import time
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import asyncio
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 
 _MOST_FILES: Final = 65_536
 """Open files that a process is allowed by itself; old programs close all that they might have."""
+
+CANCEL_AGAIN: Final = 5.0
+"""Seconds after which a task that still runs is cancelled again: as long as one may take to clean up."""
 
 # Loaded here: between fork and exec nothing may be.
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -202,3 +208,16 @@ def is_cancelled() -> bool:
 
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+async def end(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel the tasks, again every few seconds, until they have ended: one that swallowed it would never end."""
+    import asyncio
+
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN)
+    # Retrieved, or asyncio would log what they raised.
+    await asyncio.gather(*tasks, return_exceptions=True)

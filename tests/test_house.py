@@ -54,6 +54,11 @@ def test_every_module_begins_with_what_belongs_in_it() -> None:
     assert not without
 
 
+def test_nothing_waits_in_a_way_that_swallows_a_cancellation() -> None:
+    """`asyncio.wait_for` does, up to Python 3.11, if it comes together with the result; `asyncio.timeout` does not."""
+    assert [path for path in PACKAGE.rglob("*.py") if "asyncio.wait_for(" in path.read_text()] == []
+
+
 def test_a_test_never_sleeps() -> None:
     found = {str(path.relative_to(TESTS)): list(sleeps(path)) for path in TESTS.rglob("*.py")}
     assert not {name: lines for name, lines in found.items() if lines and name not in MAY_SLEEP}

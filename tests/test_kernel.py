@@ -1,5 +1,6 @@
-"""The names of processes."""
+"""The names of processes, and the end of tasks."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -44,3 +45,26 @@ def test_a_process_id_that_was_given_again_names_another_process() -> None:
 )
 def test_what_cannot_be_looked_at_is_not_called_gone(change) -> None:  # type: ignore[no-untyped-def]
     assert kernel.is_gone(change(*kernel.this_process().split())) is None
+
+
+async def test_a_task_that_swallowed_a_cancellation_ends_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that was asked to leave never did: its reporter went on, when the server's answer came with the end."""
+    monkeypatch.setattr(kernel, "CANCEL_AGAIN", 0.01)
+    told = 0
+
+    async def stubborn() -> None:
+        nonlocal told
+        while told < 3:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                told += 1
+
+    async def fails() -> None:
+        await asyncio.Event().wait()
+
+    tasks = [asyncio.create_task(stubborn()), asyncio.create_task(fails())]
+    await asyncio.sleep(0)
+    await kernel.end(*tasks)
+    assert told == 3 and all(task.done() for task in tasks)
+    await kernel.end()

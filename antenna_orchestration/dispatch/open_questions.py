@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
+from antenna_orchestration import kernel
 from antenna_orchestration.domain.ids import ImageId, JobRun
 from antenna_orchestration.live.leases import KeptLease
 
@@ -33,6 +34,4 @@ class OpenQuestions:
 
     async def stop(self) -> None:
         """Leave the rest undecided."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await kernel.end(*self._tasks)

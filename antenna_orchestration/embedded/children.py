@@ -44,7 +44,8 @@ class Child:
         """Ask the process to stop, and kill it after `patience` seconds; returns whether asking was enough."""
         self.signal(self.command.stop_signal)
         try:
-            await asyncio.wait_for(self.ended.wait(), patience)
+            async with asyncio.timeout(patience):
+                await self.ended.wait()
         except TimeoutError:
             self.signal(signal.SIGKILL)
             await self.ended.wait()
@@ -84,7 +85,8 @@ class Children:
         """
         child = self.spawn(command)
         try:
-            await asyncio.wait_for(child.ended.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await child.ended.wait()
         except TimeoutError:
             raise errors.InternalError(
                 f"{command.name} did not finish within {timeout:.0f} s: see {command.log}"

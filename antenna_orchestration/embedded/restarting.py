@@ -114,7 +114,8 @@ class Restarter:
         looks = 0
         while not child.ended.is_set():
             try:
-                await asyncio.wait_for(child.ended.wait(), LOOK_EVERY)
+                async with asyncio.timeout(LOOK_EVERY):
+                    await child.ended.wait()
             except TimeoutError:
                 ailment = self._ailment()
                 looks = looks + 1 if ailment else 0

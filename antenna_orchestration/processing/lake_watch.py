@@ -55,7 +55,8 @@ class _Question(Generic[T]):
         left = max(_STILL, self.since + ANSWERS_WITHIN - time.monotonic())
         try:
             # Cancelling one who waits must not take the answer from others.
-            return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(self.answer)), left)
+            async with asyncio.timeout(left):
+                return await asyncio.shield(asyncio.wrap_future(self.answer))
         except TimeoutError:
             silent = time.monotonic() - self.since
             raise NoAnswer(f"the lake {lake} has not answered for {silent:.0f} s") from None

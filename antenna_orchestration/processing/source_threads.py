@@ -113,7 +113,8 @@ async def _wait(calling: Future[T], seconds: float) -> None:
 
     calling.add_done_callback(tell)
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(ended.wait(), max(seconds, 0))
+        async with asyncio.timeout(max(seconds, 0)):
+            await ended.wait()
 
 
 class _Threads:

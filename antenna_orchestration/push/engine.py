@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
-from antenna_orchestration import errors
+from antenna_orchestration import errors, kernel
 from antenna_orchestration.contract.pushing import Sent
 from antenna_orchestration.dispatch import given_to_workers, image_urls, keep_leases, register, reported, worker_status
 from antenna_orchestration.dispatch.lease import lease
@@ -144,9 +144,7 @@ class Pusher:
                     ended.result()
                 running -= done
         finally:
-            for task in (hurried, *pushing):
-                task.cancel()
-            await asyncio.gather(hurried, *pushing, return_exceptions=True)
+            await kernel.end(hurried, *pushing)
 
     # The worker's identity, its heartbeats, and the service.
 

@@ -130,7 +130,8 @@ class Publisher:
         while not chunk.done.is_set():
             before = chunk.stored + chunk.refused
             try:
-                await asyncio.wait_for(chunk.done.wait(), timeout)
+                async with asyncio.timeout(timeout):
+                    await chunk.done.wait()
             except TimeoutError:
                 if chunk.stored + chunk.refused == before:
                     missing = chunk.expected - before

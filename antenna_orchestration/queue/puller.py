@@ -111,7 +111,8 @@ class Puller:
                     json.dumps(body).encode(),
                     reply=f"{self._inbox}.{number}",
                 )
-                await asyncio.wait_for(request.ended.wait(), wait + GRACE)
+                async with asyncio.timeout(wait + GRACE):
+                    await request.ended.wait()
         except BaseException as error:
             self._is_unanswered |= isinstance(error, errors.Unavailable)
             # They are leased to us all the same: keep them for the next pull, or for `take_late`.

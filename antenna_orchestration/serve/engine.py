@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import msgspec
 
-from antenna_orchestration import errors
+from antenna_orchestration import errors, kernel
 from antenna_orchestration.contract import models, results, serving
 from antenna_orchestration.contract.serving import Found, Known, Request, Wanted
 from antenna_orchestration.domain.messages import Detection
@@ -201,9 +201,7 @@ class Engine:
             await asyncio.gather(*tasks)
         finally:
             # Whoever asked has left, or the pipeline cannot be loaded.
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await kernel.end(*tasks)
         return outcomes
 
     async def _some(self, group: BatchGroup, waiting: Iterator[Wanted], outcomes: dict[str, Found | _Fault]) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from antenna_orchestration import errors
+from antenna_orchestration import errors, kernel
 from antenna_orchestration.worker.device import protocol
 from antenna_orchestration.worker.device.client import DeviceLost, Shipment
 from antenna_orchestration.worker.device.pool import DevicePool
@@ -103,9 +103,7 @@ class Lanes:
     async def end(self) -> None:
         """Stop waiting for what is in the device processes."""
         flights = [task for lane in self._lanes.values() for task in lane.flying]
-        for task in flights:
-            task.cancel()
-        await asyncio.gather(*flights, return_exceptions=True)
+        await kernel.end(*flights)
 
     def _put(self, image: _Image) -> None:
         lane = self._lanes[image.group.process]

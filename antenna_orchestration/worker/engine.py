@@ -396,7 +396,7 @@ class Engine:
 
         self._scheduler.stop()
         await asyncio.wait([tasks.scheduler], timeout=LAST_LEASE)
-        await _end(
+        await kernel.end(
             tasks.scheduler,
             tasks.image_fetcher,
             tasks.announcements,
@@ -413,14 +413,14 @@ class Engine:
             if tasks.batcher.done():
                 break
         await self._batcher.abort()
-        await _end(tasks.batcher, tasks.device_watch)
+        await kernel.end(tasks.batcher, tasks.device_watch)
 
-        await _end(tasks.reporter)
+        await kernel.end(tasks.reporter)
         await self._reporter.flush(min(LAST_DELIVERY, self._lease_time.seconds))
         for held in self._tasks_in_hand:
             await self._tasks_in_hand.hand_back(held)
 
-        await _end(tasks.lease_extender, tasks.heartbeat)
+        await kernel.end(tasks.lease_extender, tasks.heartbeat)
         if self._device.health.gone:
             # People see why for as long as an entry lasts.
             await heartbeat.last(self._heartbeats, self.status.heartbeat())
@@ -430,10 +430,3 @@ class Engine:
 
 def _task(name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     return asyncio.create_task(work, name=name)
-
-
-async def _end(*tasks: asyncio.Task[None]) -> None:
-    """Cancel the tasks and wait until they have ended."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from antenna_orchestration import errors
+from antenna_orchestration import errors, kernel
 from antenna_orchestration.domain import attempts
 from antenna_orchestration.queue.open_attempts import OpenAttempts
 from antenna_orchestration.worker.device import protocol
@@ -152,9 +152,7 @@ class Batcher:
         """Stop waiting for the batches in the device processes; their tasks stay in hand."""
         flights = [flight for lane in self._lanes.values() for flight in lane.flights]
         tasks = [flight.task for flight in flights if flight.task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await kernel.end(*tasks)
 
     async def run(self) -> None:
         """Send batches, for ever. Raises whatever unexpected error processing one of them met."""
