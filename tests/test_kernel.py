@@ -50,21 +50,19 @@ def test_what_cannot_be_looked_at_is_not_called_gone(change) -> None:  # type: i
 async def test_a_task_that_swallowed_a_cancellation_ends_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that was asked to leave never did: its reporter went on, when the server's answer came with the end."""
     monkeypatch.setattr(kernel, "CANCEL_AGAIN", 0.01)
-    told = 0
+    told, begun = 0, asyncio.Event()
 
     async def stubborn() -> None:
         nonlocal told
+        begun.set()
         while told < 3:
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
                 told += 1
 
-    async def fails() -> None:
-        await asyncio.Event().wait()
-
-    tasks = [asyncio.create_task(stubborn()), asyncio.create_task(fails())]
-    await asyncio.sleep(0)
+    tasks = [asyncio.create_task(stubborn()), asyncio.create_task(asyncio.Event().wait())]
+    await begun.wait()
     await kernel.end(*tasks)
     assert told == 3 and all(task.done() for task in tasks)
     await kernel.end()
