@@ -86,7 +86,7 @@ class NatsServer:
 
     def prepare(self) -> None:
         """Write the configuration, and delete what the server would misread."""
-        self._delete_torn_streams()
+        self._delete_what_is_torn()
         write_private(self.home.nats / "roles.conf", ROLES.read_text())
         self.write_users()
         write_private(
@@ -131,8 +131,8 @@ class NatsServer:
         if b'"error":' in answer:
             raise errors.InternalError(f"NATS refuses its users: {answer.decode(errors='replace')[-300:].strip()}")
 
-    def _delete_torn_streams(self) -> None:
-        """Delete streams whose description a power loss tore.
+    def _delete_what_is_torn(self) -> None:
+        """Delete streams whose description a power loss tore, and consumers of which it tore that or the position.
 
         The server forgets such a stream, but leaves its files, and a consumer that is made again under its earlier name
         takes up the positions that it had in the lost stream: it would never deliver a message of the new one.
@@ -141,6 +141,14 @@ class NatsServer:
             if any(_is_torn(stream / name) for name in ("meta.inf", "meta.sum")):
                 shutil.rmtree(stream)
                 self.report(f"the stream {stream.name} was damaged: what it held is published again")
+        # It is made again with another epoch.
+        for consumer in self.home.nats.glob("jetstream/*/streams/*/obs/*"):
+            position = consumer / "o.dat"
+            if any(map(_is_torn, (consumer / "meta.inf", consumer / "meta.sum"))) or (
+                position.exists() and _is_torn(position)
+            ):
+                shutil.rmtree(consumer)
+                self.report(f"the consumer {consumer.name} was damaged: it is made again")
 
     def command(self) -> processes.Command:
         """Run the server with its configuration file."""

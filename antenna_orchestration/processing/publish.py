@@ -70,8 +70,7 @@ async def publish(
     if job.status not in ACTIVE or job.total == 0:
         return Published(upto=job.published_upto, complete=True)
     await services.ensure_streams()
-    epoch = await services.catalog.generations.agree_on_epoch(job.job_run, job.epoch or new_epoch())
-    await services.queue.open(job.pipeline, job.job_run, epoch)
+    epoch = await _open(services, job)
     left = job.total if limit is None else limit
     stored = refused = 0
     cursor = job.published_upto
@@ -107,6 +106,31 @@ async def publish(
     elif not announced:
         await announce(services, job, epoch)
     return Published(stored=stored, refused=refused, upto=cursor, complete=cursor >= job.total)
+
+
+async def _open(services: Services, job: Job) -> Epoch:
+    """Make the job's consumer unless it is there; returns its epoch."""
+    epoch = await services.catalog.generations.agree_on_epoch(job.job_run, job.epoch or new_epoch())
+    # Before the first tasks another caller may be about to make it.
+    is_lost = job.published_upto > 0 and await services.queue.counts(job.job_run, epoch) is None
+    if not is_lost and await services.queue.open(job.pipeline, job.job_run, epoch):
+        return epoch
+    return await open_again(services, job, epoch)
+
+
+async def open_again(services: Services, job: Job, lost: Epoch) -> Epoch:
+    """Make a consumer in place of one that the queue lost; returns its epoch, which is a new one.
+
+    So acknowledgements that name the lost one have no effect on it, and files that are left of the lost one, damaged by
+    a power loss, do not matter. Raises `Unavailable`.
+    """
+    await services.catalog.generations.replace_epoch(job.job_run, lost, new_epoch())
+    # Of two callers at once one may just have made its own, and there can only be one.
+    await services.queue.drop_consumers(job.job_run)
+    epoch = await services.catalog.generations.agree_on_epoch(job.job_run, lost)
+    if not await services.queue.open(job.pipeline, job.job_run, epoch):
+        raise errors.Unavailable(f"opening job {job.job_id}: NATS cannot store its consumer; its log says why")
+    return epoch
 
 
 async def publish_first(services: Services, job_id: JobId) -> str | None:

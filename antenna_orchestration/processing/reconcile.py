@@ -16,7 +16,6 @@ from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.processing import clear_queue, publish
 from antenna_orchestration.processing.services import Services
-from antenna_orchestration.queue.names import new_epoch
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +83,7 @@ async def reconcile(services: Services, job_id: JobId, *, dry_run: bool = False)
         await services.queue.drop_tasks(job.pipeline, job.job_run)
     reopened = undeliverable or await services.queue.counts(job.job_run, job.epoch) is None
     if not dry_run:
-        epoch = await _next_epoch(services, job, job.epoch) if reopened else job.epoch
+        epoch = await publish.open_again(services, job, job.epoch) if reopened else job.epoch
         if not await services.announcements.has(job.job_run, epoch):
             await publish.announce(services, job, epoch)
     lost = await _lost(services, job, undeliverable=undeliverable)
@@ -105,14 +104,6 @@ async def reconcile(services: Services, job_id: JobId, *, dry_run: bool = False)
         if current.status not in ACTIVE or current.generation != job.generation:
             await clear_queue.clear_queue(services, job)
     return Reconciled(lost=count, reopened=reopened)
-
-
-async def _next_epoch(services: Services, job: Job, lost: Epoch) -> Epoch:
-    """Make the job's consumer again, with a new epoch: acknowledgements that name the old one have no effect on it."""
-    await services.catalog.generations.replace_epoch(job.job_run, lost, new_epoch())
-    epoch = await services.catalog.generations.agree_on_epoch(job.job_run, lost)
-    await services.queue.open(job.pipeline, job.job_run, epoch)
-    return epoch
 
 
 async def _are_undeliverable(services: Services, job: Job, epoch: Epoch) -> bool:

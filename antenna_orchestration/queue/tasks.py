@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 MAX_ACK_PENDING = 20_000
 """Tasks of one job that all workers together may lease at once; each worker leases far fewer."""
 
+CANNOT_STORE = 10104
+"""The server's code for a consumer that it cannot store, also for the damaged files of an earlier one of this name."""
+
 LISTING_TIMEOUT = 20.0
 """Seconds per page; one of 100,000 subjects takes half a second on an idle server."""
 
@@ -70,11 +73,11 @@ class TaskQueue:
     async def __aexit__(self, *error: object) -> None:
         await self._publisher.__aexit__(*error)
 
-    async def open(self, pipeline: PipelineSlug, job_run: JobRun, epoch: Epoch) -> None:
-        """Create the job's consumer; idempotent. Raises `Unavailable`.
+    async def open(self, pipeline: PipelineSlug, job_run: JobRun, epoch: Epoch) -> bool:
+        """Create the job's consumer; idempotent. False when the server cannot store one of this epoch.
 
         It never expires by itself, since a job may wait for a GPU for weeks. Deliveries are unlimited, because whoever
-        leases a task decides about attempts (`domain.attempts`).
+        leases a task decides about attempts (`domain.attempts`). Raises `Unavailable`.
         """
         config = api.ConsumerConfig(
             durable_name=names.task_consumer(job_run, epoch),
@@ -89,6 +92,11 @@ class TaskQueue:
                 await self._js.add_consumer(names.TASKS, config)
             except nats.js.errors.NotFoundError as error:
                 raise errors.Unavailable("the stream TASKS is gone") from error
+            except nats.js.errors.APIError as error:
+                if error.err_code != CANNOT_STORE:
+                    raise
+                return False
+        return True
 
     async def publish(self, tasks: Sequence[messages.Task]) -> Confirmed:
         """Publish tasks; idempotent, since the server refuses a task that waits or is leased already."""
@@ -253,10 +261,15 @@ class TaskQueue:
                 with translated(f"closing job {job_run.job}"):
                     await self._purge(payloads.STREAM, subject)
 
+    async def drop_consumers(self, job_run: JobRun) -> None:
+        """Delete the job's task consumers, of whatever epoch; its tasks stay. Raises `Unavailable`."""
+        with translated(f"deleting the consumers of job {job_run.job}"):
+            await self._delete_consumers(names.TASKS, names.task_consumer_prefix(job_run))
+
     async def drop_tasks(self, pipeline: PipelineSlug, job_run: JobRun) -> None:
         """Delete the job's task consumer and all tasks; their images count as lost then. Raises `Unavailable`."""
+        await self.drop_consumers(job_run)
         with translated(f"deleting the tasks of job {job_run.job}"):
-            await self._delete_consumers(names.TASKS, names.task_consumer_prefix(job_run))
             await self._purge(names.TASKS, names.task_subject(pipeline, job_run))
 
     async def drop_results(self, job_run: JobRun) -> None:

@@ -14,6 +14,7 @@ from antenna_orchestration.embedded.stores import EmbeddedStores
 from antenna_orchestration.processing import cancel, collect, finish, publish, reconcile
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue import names
+from tests.embedded import torn_files
 from tests.processing.jobs_by_hand import claimed, hands, make_job
 from tests.waiting import eventually
 
@@ -117,6 +118,36 @@ async def test_tasks_that_a_torn_queue_never_delivers_are_published_again(
         assert await reconcile.reconcile(services, job.job_id) == reconcile.Reconciled()
         job = await services.catalog.jobs.get(job.job_id)
         await worker.report(await worker.lease(job, lost))
+    counts = await collect.collect(services, job, observer=collect.Observer())
+    assert (counts.done, counts.failed) == (30, 0)
+    await cancel.cancel(services, job.job_id, reason="done")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", [*torn_files.KINDS, "zeros"])
+@pytest.mark.parametrize("file", ["o.dat", "meta.inf", "meta.sum"])
+async def test_a_job_goes_on_after_its_consumer_was_torn(
+    own_stores: EmbeddedStores, own_services: Services, project: str, file: str, kind: str
+) -> None:
+    services = own_services
+    job = await claimed(services, await make_job(services, project, 30))
+    await publish.publish(services, job.job_id, limit=10)
+    job = await services.catalog.jobs.get(job.job_id)
+    async with hands(services) as worker:
+        await worker.report(await worker.lease(job, 4))
+        own_stores.stop("nats")
+        (torn,) = (own_stores.settings.home / "nats").rglob(f"{names.TASKS}/obs/*/{file}")
+        torn_files.tear(torn, kind)
+        own_stores.start("nats")
+        if kind in ("empty", "zeros"):
+            # What a file system leaves is cleared away.
+            assert not torn.exists()
+        await eventually(lambda: tasks_in_stream(services, job), description="the tasks are listed")
+        published = await publish.publish(services, job.job_id)
+        assert published.complete
+        await reconcile.reconcile(services, job.job_id)
+        job = await services.catalog.jobs.get(job.job_id)
+        await worker.report(await worker.lease(job, len(await services.queue.waiting(job.pipeline, job.job_run))))
     counts = await collect.collect(services, job, observer=collect.Observer())
     assert (counts.done, counts.failed) == (30, 0)
     await cancel.cancel(services, job.job_id, reason="done")
