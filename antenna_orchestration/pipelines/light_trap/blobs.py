@@ -6,6 +6,7 @@ features. All lengths are in pixels of the photograph that was compared with the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -80,17 +81,21 @@ def _sharpened(mask: NDArray[np.bool_], distance: NDArray[np.float32], smallest:
     be an insect itself is kept.
     """
     peak = float(np.percentile(distance[mask], 90))
-    strong: Mask = (mask & (distance > max(LOW, HALO * peak))).astype(np.uint8)
+    strong: Mask = (mask & (distance > max(LOW, HALO * peak))).view(np.uint8)
     strong = cv2.morphologyEx(strong, cv2.MORPH_CLOSE, _disc(5))
-    rest = (mask & (cv2.dilate(strong, _disc(9)) == 0)).astype(np.uint8)
+    rest = (mask & (cv2.dilate(strong, _disc(9)) == 0)).view(np.uint8)
+    if cv2.countNonZero(rest) < 0.3 * smallest**2:
+        return strong
     rest = cv2.morphologyEx(rest, cv2.MORPH_OPEN, _disc(5))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(rest, connectivity=8)
     for label in range(1, count):
-        if stats[label, cv2.CC_STAT_AREA] < 0.3 * smallest**2:
+        x, y, width, height, area = (int(value) for value in stats[label])
+        if area < 0.3 * smallest**2:
             continue
-        inside = labels == label
-        if float(distance[inside].max()) > HIGH:
-            strong[inside] = 1
+        place = slice(y, y + height), slice(x, x + width)
+        inside = labels[place] == label
+        if float(distance[place][inside].max()) > HIGH:
+            strong[place][inside] = 1
     return strong
 
 
@@ -184,28 +189,28 @@ def _describe(window: _Window, mask: Mask, trunk: Mask, radius: float) -> NDArra
     """Compute the features of a blob, in the order of FEATURES. `radius` is that of the largest inscribed circle."""
     x, y, width, height = cv2.boundingRect(mask)
     inside = mask > 0
-    area = float(inside.sum())
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     outline = max(outlines, key=cv2.contourArea)
     hull = cv2.convexHull(np.concatenate(outlines))
     (_, _), (side_a, side_b), _ = cv2.minAreaRect(hull)
     length, breadth = max(side_a, side_b) + 1, min(side_a, side_b) + 1
 
-    lab = window.lab[inside].astype(np.float32)
-    distance = window.distance[inside]
-    lightness, a, b = lab[:, 0], lab[:, 1] - 128, lab[:, 2] - 128
-    sheet = window.sheet[inside]
+    lightness, a, b = window.lab[inside].T.astype(np.float32, order="C")
+    area = lightness.size
+    distance, sheet = window.distance[inside], window.sheet[inside]
     grown = cv2.dilate(mask, _disc(3))
-    around = (cv2.dilate(mask, _disc(7)) > 0) & (grown == 0)
-    has_around = bool(around.any())
-    outside = window.lab[around].astype(np.float32) if has_around else lab
+    around = cv2.subtract(cv2.dilate(mask, _disc(7)), grown)
+    has_around = cv2.countNonZero(around) > 0
+    _, outer_a, outer_b, _ = cv2.mean(window.lab, around if has_around else mask)
     peak = float(np.percentile(distance, 90))
+    sheet_lightness = float(sheet.mean())
+    variance = float(lightness.var())
 
     gradient = cv2.magnitude(
         cv2.Sobel(window.distance, cv2.CV_32F, 1, 0, scale=1 / 8),
         cv2.Sobel(window.distance, cv2.CV_32F, 0, 1, scale=1 / 8),
     )
-    rim = (grown - cv2.erode(mask, _disc(3))) > 0
+    rim = cv2.subtract(grown, cv2.erode(mask, _disc(3))) > 0
     left, top = window.left + x, window.top + y
     edge = left <= 1 or top <= 1 or left + width >= window.columns - 1 or top + height >= window.rows - 1
     return np.array(
@@ -222,24 +227,24 @@ def _describe(window: _Window, mask: Mask, trunk: Mask, radius: float) -> NDArra
             # Diameter of the largest inscribed circle over the length.
             2 * radius / length,
             # Share of the area that is legs, antennae and other thin parts.
-            1 - float((trunk > 0).sum()) / area,
+            1 - cv2.countNonZero(trunk) / area,
             np.log(float(distance.mean())),
             np.log(peak),
             # How much darker than the sheet, as a share of its lightness.
-            float((sheet - lightness).mean()) / max(1.0, float(sheet.mean())),
+            (sheet_lightness - float(lightness.mean())) / max(1.0, sheet_lightness),
             # Share of pixels clearly brighter than the sheet: letters, reflections, white moths.
             float((lightness > sheet + 12).mean()),
-            float(np.hypot(a, b).mean()),
+            float(np.hypot(a - 128, b - 128).mean()),
             # Distance between the mean colours of the blob and of its surroundings.
-            float(np.hypot(a.mean() - (outside[:, 1] - 128).mean(), b.mean() - (outside[:, 2] - 128).mean())),
+            math.hypot(float(a.mean()) - outer_a, float(b.mean()) - outer_b),
             # Gradient at the rim, relative to the contrast: low for shadows, stains and things out of focus.
             float(np.median(gradient[rim])) / peak if rim.any() else 0.0,
-            float(lightness.std()) / max(1.0, float(sheet.mean())),
+            math.sqrt(variance) / max(1.0, sheet_lightness),
             # Gradient inside, relative to the contrast: high for letters and dirt, which are all edges.
-            float(gradient[inside].mean()) / peak,
+            cv2.mean(gradient, mask)[0] / peak,
             # How much its surroundings differ from the sheet: high in dirt and texture.
-            float(window.distance[around].mean()) if has_around else 0.0,
-            _rings(lightness, inside),
+            cv2.mean(window.distance, around)[0],
+            _rings(lightness, inside, variance),
             float(edge),
             np.log(area / (window.rows * window.columns)),
         ],
@@ -247,15 +252,16 @@ def _describe(window: _Window, mask: Mask, trunk: Mask, radius: float) -> NDArra
     )
 
 
-def _rings(lightness: NDArray[np.float32], inside: NDArray[np.bool_]) -> float:
+def _rings(lightness: NDArray[np.float32], inside: NDArray[np.bool_], variance: float) -> float:
     """Share of the variance of lightness that concentric rings explain (R squared): near 1 for the head of a screw."""
-    rows, columns = np.nonzero(inside)
-    radii = np.hypot(rows - rows.mean(), columns - columns.mean())
-    ring = (radii / max(1e-6, radii.max()) * 11.99).astype(np.intp)
+    if variance == 0:
+        return 0.0
+    rows, columns = (each.astype(np.float32) for each in np.nonzero(inside))
+    radii = cv2.magnitude(rows - rows.mean(), columns - columns.mean()).ravel()
+    ring = (radii * (11.99 / max(1e-6, float(radii.max())))).astype(np.intp)
     counts = np.bincount(ring, minlength=12)
     means = np.bincount(ring, lightness, minlength=12) / np.maximum(counts, 1)
-    variance = float(lightness.var())
-    return float((counts * (means - lightness.mean()) ** 2).sum() / counts.sum()) / variance if variance > 0 else 0.0
+    return float((counts * (means - lightness.mean()) ** 2).sum() / counts.sum()) / variance
 
 
 def _fill(mask: Mask) -> Mask:

@@ -80,7 +80,8 @@ class OnnxRuntime:
 
     def __call__(self, pictures: Tensor) -> insect_network.Maps:
         """The maps, on the CPU."""
-        outputs = self._session.run(["middle", "reach", "moth"], {"pictures": pictures.numpy()})
+        centred = pictures.float().sub_(255 * insect_network.MEAN)
+        outputs = self._session.run(["middle", "reach", "moth"], {"pictures": centred.numpy()})
         middle, reach, moth = (torch.from_numpy(output) for output in outputs)
         return insect_network.Maps(middle=middle, reach=reach, moth=moth)
 

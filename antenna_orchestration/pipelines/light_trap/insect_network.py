@@ -29,6 +29,10 @@ MULTIPLE: Final = 32
 WIDTHS: Final = (16, 32, 64, 96, 160)
 """Channels of the stem (at 1/2 of the input's size) and of the four levels (at 1/4 to 1/32)."""
 
+MEAN: Final = 0.5
+SPREAD: Final = 0.25
+"""The mean that is taken from pixels, in [0, 1], and what the rest is divided by, before the first layer."""
+
 REACH: Final = 16.0
 """Unit of the predicted distances: the network outputs log(distance / REACH), with the distance in pixels."""
 
@@ -74,7 +78,11 @@ class InsectNetwork(nn.Module):
 
     def forward(self, pictures: Tensor) -> Maps:
         """The maps of a batch."""
-        features = self.stem((pictures - 0.5) / 0.25)
+        return self.maps((pictures - MEAN) / SPREAD)
+
+    def maps(self, normal: Tensor) -> Maps:
+        """The maps of a batch from which the mean was taken, and that was divided by the spread."""
+        features = self.stem(normal)
         found = {}
         for name, level in zip("abcd", self.levels, strict=True):
             features = level(features)
