@@ -253,8 +253,14 @@ async def test_of_jobs_that_a_rule_chose_those_stay_that_others_build_on(service
 
 @pytest.mark.long
 async def test_a_job_that_was_tried_again_since_it_was_chosen_stays(
-    services: Services, project: str, capsys: pytest.CaptureFixture[str]
+    services: Services,
+    project: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Not where a stack of this checkout has been, whose Dagster would be asked.
+    monkeypatch.chdir(tmp_path)
     gone, after = await done(services, project, "a"), await done(services, project, "c")
     job = await a_job(services, project, [f"http://192.0.2.1/{project}/b.jpg"])
     await cancel.cancel(services, job.job_id, reason="a test")
