@@ -23,7 +23,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any, Final
 
 import msgspec
@@ -41,8 +41,8 @@ from antenna_orchestration.worker.policy.batch_groups import BatchGroup
 HERE: Final = Path(__file__).resolve().parent.parent
 SIZE: Final = (4096, 2160)
 DISTINCT: Final = 4
-APART: Final = (0.5, 5e-3)
-"""How far boxes, in pixels, and scores of the same insect may be apart."""
+SAME: Final = 0.8
+"""Least overlap (IoU) of two boxes of the same kind that count as the same detection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,16 +154,27 @@ def _detections(outcome: protocol.Done) -> list[tuple[list[float], float, str]]:
 
 
 def compared(before: Sequence[Any], after: Sequence[Any]) -> str:
-    """In words, whether both found the same insects in each photograph."""
-    total = sum(map(len, before))
-    for number, (some, others) in enumerate(zip(before, after, strict=True)):
-        if len(some) != len(others):
-            return f"photograph {number}: {len(some)} detections before, {len(others)} after"
-        for one, other in zip(sorted(some), sorted(others), strict=True):
-            apart = max(abs(a - b) for a, b in zip(one[0], other[0], strict=True))
-            if apart > APART[0] or abs(one[1] - other[1]) > APART[1] or one[2] != other[2]:
-                return f"photograph {number}: {one} before, {other} after"
-    return f"the same {total} detections before and after"
+    """In words, how many insects both found, and how far apart the scores of these are."""
+    apart = []
+    for some, others in zip(before, after, strict=True):
+        left = list(others)
+        for box, score, label in some:
+            near = [one for one in left if one[2] == label and _overlap(box, one[0]) >= SAME]
+            if near:
+                twin = max(near, key=lambda one: _overlap(box, one[0]))
+                left.remove(twin)
+                apart.append(abs(score - twin[1]))
+    totals = sum(map(len, before)), sum(map(len, after))
+    said = f"{totals[0]} detections before, {totals[1]} after, {len(apart)} the same"
+    return f"{said}, with scores apart by {mean(apart):.4f} on average, {max(apart):.4f} at most" if apart else said
+
+
+def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
+    """Intersection over union of two boxes."""
+    width, height = (min(one[n + 2], other[n + 2]) - max(one[n], other[n]) for n in (0, 1))
+    common = max(0.0, width) * max(0.0, height)
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
+    return common / (sum(areas) - common)
 
 
 def _cpu(process: psutil.Process) -> float:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib import resources
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from antenna_orchestration.pipelines import images
 from antenna_orchestration.pipelines.light_trap import engines, insect_network, network_detector
@@ -35,30 +37,57 @@ def scene(seed: int, width: int, height: int) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def found_by_torch(pictures: torch.Tensor) -> insect_network.Peaks:
-    return insect_network.peaks(plain()(pictures.float() / 255), 0, engines.LEAST)
+def by_torch(pictures: torch.Tensor) -> insect_network.Maps:
+    maps: insect_network.Maps = plain()(pictures.float() / 255)
+    return maps
 
 
 @pytest.mark.parametrize("size", [(640, 352), (384, 512)])
 @pytest.mark.parametrize(
-    "engine", [lambda: engines.Torch(network(), torch.device("cpu")), engines.shipped], ids=["folded", "onnxruntime"]
+    "engine",
+    [lambda: engines.Torch(network(), torch.device("cpu")), engines.in_float32, engines.in_int8],
+    ids=["folded", "float32", "int8"],
 )
 def test_each_engine_finds_what_the_plain_network_finds(
     engine: Callable[[], engines.Engine], size: tuple[int, int]
 ) -> None:
-    expected = found_by_torch(scene(9_600, *size))
-    assert len(expected.scores) >= 5
-    assert not engines.differs(expected, insect_network.peaks(engine()(scene(9_600, *size)), 0, engines.LEAST))
+    pictures, made = scene(9_600, *size), engine()
+    expected = by_torch(pictures)
+    assert len(insect_network.peaks(expected, 0, made.likeness.least).scores) >= 5
+    assert not engines.differs(expected, made(pictures), made.likeness)
 
 
-def test_no_insect_of_the_scene_is_at_the_threshold() -> None:
+def six_insects(order: Sequence[int], reach: float) -> insect_network.Maps:
+    """Maps of six insects in a row whose scores are nearly equal, and the better the later they are in `order`."""
+    middle = torch.full((1, 8, 60), -9.0)
+    for place, insect in enumerate(order):
+        middle[0, 4, 5 + 10 * insect] = 2 + place / 1000
+    return insect_network.Maps(middle=middle, reach=torch.full((1, 4, 8, 60), reach), moth=torch.zeros(1, 8, 60))
+
+
+@given(one=st.permutations(range(6)), other=st.permutations(range(6)), reach=st.floats(8.5, 11.5))
+def test_insects_are_compared_whatever_their_order(one: list[int], other: list[int], reach: float) -> None:
+    """Scores that are nearly equal come in another order."""
+    assert not engines.differs(six_insects(one, 10), six_insects(other, reach), engines.INT8)
+
+
+@given(insect=st.integers(0, 5))
+def test_an_insect_elsewhere_is_another_one(insect: int) -> None:
+    expected = six_insects(range(6), 10)
+    middle = expected.middle.clone()
+    middle[0, 4, 5 + 10 * insect], middle[0, 1, 5 + 10 * insect] = -9, 2
+    found = replace(expected, middle=middle)
+    assert engines.differs(expected, found, engines.INT8).startswith("boxes by 12")
+    assert engines.differs(found, expected, engines.INT8).startswith("boxes by 12")
+
+
+def test_an_insect_at_the_limit_may_be_on_either_side_of_it() -> None:
     """Or else a machine that computes a little differently would refuse an engine that is right."""
-    seed, width, height, _ = engines.SCENE
-    pictures = scene(seed, width, height)
-    with torch.inference_mode():
-        scores = insect_network.peaks(plain()(pictures.float() / 255), 0, engines.LEAST / 2).scores
-    assert float((scores - engines.LEAST).abs().min()) > 2e-4
-    assert (scores >= engines.LEAST).sum() >= 5
+    at_the_limit = torch.tensor(engines.INT8.least).logit()
+    above, below = (replace(maps := six_insects(range(6), 10), middle=maps.middle.clone()) for _ in range(2))
+    above.middle[0, 4, 5], below.middle[0, 4, 5] = at_the_limit + 0.01, at_the_limit - 0.01
+    assert not engines.differs(above, below, engines.INT8)
+    assert not engines.differs(below, above, engines.INT8)
 
 
 class Wrong:
@@ -66,7 +95,8 @@ class Wrong:
 
     name = "wrong 1.0"
 
-    def __init__(self, how: str) -> None:
+    def __init__(self, how: str, likeness: engines.Likeness) -> None:
+        self.likeness = likeness
         if how == "cannot be imported":
             raise ImportError("libomp.so.5: no such file")
         self._how = how
@@ -78,21 +108,24 @@ class Wrong:
             maps: insect_network.Maps = plain()(pictures.float() / 255)
             match self._how:
                 case "scores":
-                    return replace(maps, middle=maps.middle + 0.02)
+                    return replace(maps, middle=maps.middle + 15 * self.likeness.scores)
                 case "boxes":
-                    return replace(maps, reach=maps.reach * 1.01)
+                    return replace(maps, reach=maps.reach + 1.5 * self.likeness.boxes)
                 case "moths":
-                    return replace(maps, moth=maps.moth - 0.1)
+                    return replace(maps, moth=maps.moth - 15 * self.likeness.scores)
                 case "nothing":
                     return replace(maps, middle=maps.middle - 100)
                 case _:
                     return replace(maps, reach=maps.reach * float("nan"))
 
 
+@pytest.mark.parametrize("likeness", [engines.FLOAT32, engines.INT8], ids=["float32", "int8"])
 @pytest.mark.parametrize("how", ["scores", "boxes", "moths", "nothing", "nan", "raises", "cannot be imported"])
-def test_a_wrong_engine_is_refused_and_torch_is_used(how: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_wrong_engine_is_refused_and_torch_is_used(
+    how: str, likeness: engines.Likeness, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
-    engine = engines.chosen(network(), (lambda: Wrong(how),))
+    engine = engines.chosen(network(), (lambda: Wrong(how, likeness),))
     assert engine.name.startswith("torch")
     [warning] = [record for record in caplog.records if record.levelno == logging.WARNING]
     said = {"raises": "no such instruction", "cannot be imported": "libomp.so.5: no such file"}

@@ -78,22 +78,28 @@ class InsectNetwork(nn.Module):
 
     def forward(self, pictures: Tensor) -> Maps:
         """The maps of a batch."""
-        return self.maps((pictures - MEAN) / SPREAD)
+        shared = self.shared((pictures - MEAN) / SPREAD)
+        return as_maps(self.middle(shared), self.reach(shared), self.moth(shared))
 
-    def maps(self, normal: Tensor) -> Maps:
-        """The maps of a batch from which the mean was taken, and that was divided by the spread."""
+    def shared(self, normal: Tensor) -> Tensor:
+        """What the three last layers take, for a batch from which the mean was taken, divided by the spread."""
         features = self.stem(normal)
         found = {}
         for name, level in zip("abcd", self.levels, strict=True):
             features = level(features)
             found[name] = features
         # Only the finest map of the pyramid is used. It includes what the coarser ones have found.
-        shared = self.head(self.pyramid(found)["a"])
-        return Maps(
-            middle=self.middle(shared).squeeze(1).float(),
-            reach=REACH * torch.exp(self.reach(shared).float().clamp(-5, 5)),
-            moth=self.moth(shared).squeeze(1).float(),
-        )
+        shared: Tensor = self.head(self.pyramid(found)["a"])
+        return shared
+
+
+def as_maps(middle: Tensor, reach: Tensor, moth: Tensor) -> Maps:
+    """The maps of a batch from what the last layers give: 1, 4 and 1 channels."""
+    return Maps(
+        middle=middle.squeeze(1).float(),
+        reach=REACH * torch.exp(reach.float().clamp(-5, 5)),
+        moth=moth.squeeze(1).float(),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -144,7 +144,8 @@ class LightTrapNetwork(Pipeline[Prepared, Looks]):
 @cache
 def _engine_for_cpu(wanted: str) -> engines.Engine:
     """One for all configurations of a job in this process: it keeps nothing of a photograph."""
-    return engines.chosen(_released(), () if wanted == "torch" else (engines.shipped,))
+    others = {"auto": (engines.in_int8, engines.in_float32), "float32": (engines.in_float32,), "torch": ()}
+    return engines.chosen(_released(), others[wanted])
 
 
 def _released() -> insect_network.InsectNetwork:
