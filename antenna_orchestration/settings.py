@@ -302,8 +302,9 @@ class Settings(BaseSettings):
     )
     cpu_engine: Literal["auto", "float32", "torch"] = Field(
         default="auto",
-        description="What runs the network of `light_trap_insects` on a CPU: `auto` is the fastest of onnxruntime in "
-        "int8, onnxruntime in float32 and torch that finds what torch finds; `float32` is `auto` without int8.",
+        description="What runs the network of `light_trap_insects` on a CPU: `auto` is onnxruntime in int8, else in "
+        "float32, else torch: the first that is there, finds what torch finds and is not slower. `float32` leaves out "
+        "int8.",
     )
     gpu_decode: bool = Field(
         default=True,

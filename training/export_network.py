@@ -66,9 +66,11 @@ def main() -> None:
     folder = Path(str(resources.files(network_detector.__package__)))
     weights = (folder / network_detector.WEIGHTS).read_bytes()
     program = export(batch_norms.folded(network_detector.from_weights(weights)))
-    programs = {engines.PROGRAM: program, engines.INT8_PROGRAM: in_int8(program)}
+    programs = {
+        name: _noted(data) for name, data in {engines.PROGRAM: program, engines.INT8_PROGRAM: in_int8(program)}.items()
+    }
     for name, data in programs.items():
-        made = engines.OnnxRuntime(data, int8=name == engines.INT8_PROGRAM)
+        made = engines.OnnxRuntime(data, network_detector.WEIGHTS_SHA256, int8=name == engines.INT8_PROGRAM)
         if engines.chosen(network_detector.from_weights(weights), (lambda made=made: made,)) is not made:
             sys.exit(f"{name} is slower than torch or differs from it; nothing was written")
     for name, data in programs.items():
@@ -95,11 +97,18 @@ def export(network: insect_network.InsectNetwork) -> bytes:
         return Path(file.name).read_bytes()
 
 
+def _noted(program: bytes) -> bytes:
+    """The program, with the digest of the weights that it was made from."""
+    model = onnx.load_from_string(program)
+    model.metadata_props.add(key=engines.WEIGHTS, value=network_detector.WEIGHTS_SHA256)
+    return model.SerializeToString()
+
+
 def in_int8(program: bytes) -> bytes:
     """The exported network with weights of 7 bits and numbers of 8 bits between layers.
 
     Pixels, the first layer and the last stay float32: they cost little, and rounding there moves scores most. Weights
-    have 7 bits, because sums of products of 8 bits overflow on processors with AVX2 only.
+    have 7 bits, because sums of products of 8 bits overflow on x86 processors without VNNI.
     """
     with tempfile.TemporaryDirectory() as folder:
         exported, plain, rounded = (Path(folder) / name for name in ("exported.onnx", "plain.onnx", "int8.onnx"))

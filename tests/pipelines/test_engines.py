@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from importlib import resources
+from typing import get_args
 
+import onnxruntime
 import pytest
 import torch
 from hypothesis import given
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 
 from antenna_orchestration.pipelines import images
 from antenna_orchestration.pipelines.light_trap import engines, insect_network, network_detector
+from antenna_orchestration.settings import Settings
 from antenna_orchestration.synthetic import captures
 
 
@@ -45,8 +48,8 @@ def by_torch(pictures: torch.Tensor) -> insect_network.Maps:
 @pytest.mark.parametrize("size", [(640, 352), (384, 512)])
 @pytest.mark.parametrize(
     "engine",
-    [lambda: engines.Torch(network(), torch.device("cpu")), engines.in_float32, engines.in_int8],
-    ids=["folded", "float32", "int8"],
+    [lambda: engines.Torch(network(), torch.device("cpu")), *network_detector.others_for_cpu("auto")],
+    ids=["folded", "int8", "float32"],
 )
 def test_each_engine_finds_what_the_plain_network_finds(
     engine: Callable[[], engines.Engine], size: tuple[int, int]
@@ -57,6 +60,40 @@ def test_each_engine_finds_what_the_plain_network_finds(
     assert not engines.differs(expected, made(pictures), made.likeness)
 
 
+def test_the_scene_has_enough_insects_to_compare() -> None:
+    seed, width, height, _ = engines.SCENE
+    maps = by_torch(scene(seed, width, height))
+    assert all(len(insect_network.peaks(maps, 0, each.least).scores) >= 10 for each in (engines.FLOAT32, engines.INT8))
+
+
+def test_the_setting_says_which_engines_are_asked() -> None:
+    names = {
+        wanted: [make().name for make in network_detector.others_for_cpu(wanted)]
+        for wanted in get_args(Settings.model_fields["cpu_engine"].annotation)
+    }
+    plain = f"onnxruntime {onnxruntime.__version__}"
+    assert names == {"auto": [f"{plain} int8", plain], "float32": [plain], "torch": []}
+
+
+@pytest.mark.parametrize("make", [engines.in_int8, engines.in_float32])
+def test_a_program_of_other_weights_is_refused(
+    make: Callable[[str], engines.Engine], caplog: pytest.LogCaptureFixture
+) -> None:
+    """New weights may find so nearly the same that the scene does not show it."""
+    assert engines.chosen(network(), [partial(make, "0" * 64)]).name.startswith("torch")
+    assert "was made from other weights" in caplog.text
+
+
+@given(seconds=st.lists(st.floats(0.01, 10), min_size=1, max_size=4))
+def test_the_first_engine_is_preferred_unless_it_is_slow(seconds: list[float]) -> None:
+    """In a race that is close, a restart would decide what is found."""
+    took = [(Wrong(str(place), engines.INT8), each) for place, each in enumerate(seconds)]
+    best = engines.preferred(took)
+    place = [engine for engine, _ in took].index(best)
+    assert seconds[place] <= engines.CLOSE * min(seconds)
+    assert all(each > engines.CLOSE * min(seconds) for each in seconds[:place])
+
+
 def six_insects(order: Sequence[int], reach: float) -> insect_network.Maps:
     """Maps of six insects in a row whose scores are nearly equal, and the better the later they are in `order`."""
     middle = torch.full((1, 8, 60), -9.0)
@@ -65,7 +102,7 @@ def six_insects(order: Sequence[int], reach: float) -> insect_network.Maps:
     return insect_network.Maps(middle=middle, reach=torch.full((1, 4, 8, 60), reach), moth=torch.zeros(1, 8, 60))
 
 
-@given(one=st.permutations(range(6)), other=st.permutations(range(6)), reach=st.floats(8.5, 11.5))
+@given(one=st.permutations(range(6)), other=st.permutations(range(6)), reach=st.floats(9.2, 10.8))
 def test_insects_are_compared_whatever_their_order(one: list[int], other: list[int], reach: float) -> None:
     """Scores that are nearly equal come in another order."""
     assert not engines.differs(six_insects(one, 10), six_insects(other, reach), engines.INT8)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from typing import ClassVar, Final
 
@@ -144,8 +144,13 @@ class LightTrapNetwork(Pipeline[Prepared, Looks]):
 @cache
 def _engine_for_cpu(wanted: str) -> engines.Engine:
     """One for all configurations of a job in this process: it keeps nothing of a photograph."""
-    others = {"auto": (engines.in_int8, engines.in_float32), "float32": (engines.in_float32,), "torch": ()}
-    return engines.chosen(_released(), others[wanted])
+    return engines.chosen(_released(), others_for_cpu(wanted))
+
+
+def others_for_cpu(wanted: str) -> list[Callable[[], engines.Engine]]:
+    """What may run the released network besides torch, the best first, by the setting `cpu_engine`."""
+    makers = {"auto": (engines.in_int8, engines.in_float32), "float32": (engines.in_float32,), "torch": ()}
+    return [partial(make, WEIGHTS_SHA256) for make in makers[wanted]]
 
 
 def _released() -> insect_network.InsectNetwork:
