@@ -37,6 +37,7 @@ from antenna_orchestration.worker.device import protocol
 from antenna_orchestration.worker.device.client import Shipment
 from antenna_orchestration.worker.device.pool import DevicePool
 from antenna_orchestration.worker.policy.batch_groups import BatchGroup
+from benchmarks.detector_accuracy import overlap
 
 HERE: Final = Path(__file__).resolve().parent.parent
 SIZE: Final = (4096, 2160)
@@ -159,22 +160,14 @@ def compared(before: Sequence[Any], after: Sequence[Any]) -> str:
     for some, others in zip(before, after, strict=True):
         left = list(others)
         for box, score, label in some:
-            near = [one for one in left if one[2] == label and _overlap(box, one[0]) >= SAME]
+            near = [one for one in left if one[2] == label and overlap(box, one[0]) >= SAME]
             if near:
-                twin = max(near, key=lambda one: _overlap(box, one[0]))
+                twin = max(near, key=lambda one: overlap(box, one[0]))
                 left.remove(twin)
                 apart.append(abs(score - twin[1]))
     totals = sum(map(len, before)), sum(map(len, after))
     said = f"{totals[0]} detections before, {totals[1]} after, {len(apart)} the same"
     return f"{said}, with scores apart by {mean(apart):.4f} on average, {max(apart):.4f} at most" if apart else said
-
-
-def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
-    """Intersection over union of two boxes."""
-    width, height = (min(one[n + 2], other[n + 2]) - max(one[n], other[n]) for n in (0, 1))
-    common = max(0.0, width) * max(0.0, height)
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
-    return common / (sum(areas) - common)
 
 
 def _cpu(process: psutil.Process) -> float:
