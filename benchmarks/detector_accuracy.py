@@ -17,10 +17,11 @@ import os
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from antenna_orchestration.domain.boxes import Box, overlap
 from antenna_orchestration.domain.messages import Detection
 from antenna_orchestration.pipelines import interface, pictures, registry
 from antenna_orchestration.pipelines.interface import RawImage
@@ -30,8 +31,6 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 ANNOTATIONS = REPOSITORY / "tests" / "data" / "trap_annotations.json"
 IOU = 0.4
 SIZES = ((40, 80), (80, 160), (160, 10_000))
-
-Box = Sequence[float]
 
 
 def main() -> None:
@@ -175,14 +174,6 @@ def match(
 def lies_on_small(box: Box, small: list[Box]) -> bool:
     """Whether a detection is of an insect too small to count."""
     return any(overlap(box, other) >= 0.2 for other in small)
-
-
-def overlap(one: Box, other: Box) -> float:
-    """Intersection over union."""
-    width = max(0.0, min(one[2], other[2]) - max(one[0], other[0]))
-    height = max(0.0, min(one[3], other[3]) - max(one[1], other[1]))
-    common = width * height
-    return common / (sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)) - common)
 
 
 def longer(box: Box) -> float:

@@ -37,7 +37,6 @@ from antenna_orchestration.worker.device import protocol
 from antenna_orchestration.worker.device.client import Shipment
 from antenna_orchestration.worker.device.pool import DevicePool
 from antenna_orchestration.worker.policy.batch_groups import BatchGroup
-from benchmarks.detector_accuracy import overlap
 
 HERE: Final = Path(__file__).resolve().parent.parent
 SIZE: Final = (4096, 2160)
@@ -156,6 +155,9 @@ def _detections(outcome: protocol.Done) -> list[tuple[list[float], float, str]]:
 
 def compared(before: Sequence[Any], after: Sequence[Any]) -> str:
     """In words, how many insects both found, and how far apart the scores of these are."""
+    # Not at the top: the photographs are run with the package of an older checkout, too.
+    from antenna_orchestration.domain.boxes import overlap
+
     apart = []
     for some, others in zip(before, after, strict=True):
         left = list(others)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from antenna_orchestration.domain.boxes import overlap
 from antenna_orchestration.pipelines import images
 from antenna_orchestration.pipelines.light_trap import blob_detector, blobs, insect_shape, sheets
 from antenna_orchestration.synthetic import captures
@@ -66,16 +66,6 @@ def examples(seed: int) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray
     is_moth = [good and insects[index].kind == "moth" for index, good in zip(best, is_insect, strict=True)]
     features = np.array([blob.features for blob in found], np.float32).reshape(-1, len(blobs.FEATURES))
     return features, np.array(is_insect, bool), np.array(is_moth, bool)
-
-
-def overlap(one: Sequence[float], other: Sequence[float]) -> float:
-    """Intersection over union of two boxes."""
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    union = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)) - width * height
-    return width * height / union
 
 
 def fit(features: NDArray[np.float32], truth: NDArray[np.bool_], name: str, penalty: float = 3.0) -> dict[str, object]:

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
+from antenna_orchestration.domain.boxes import Box, overlap
+
 if TYPE_CHECKING:
     from antenna_orchestration.domain.ids import JobId
     from antenna_orchestration.lake.store import Lake
 
 MIN_OVERLAP: Final = 0.5
 """Intersection over union from which a box counts as that insect's."""
-
-Box = Sequence[float]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,14 +55,3 @@ def matches(boxes: Sequence[Box], true: Sequence[Box]) -> int:
         if best is not None and overlap(box, best) >= MIN_OVERLAP:
             free.remove(best)
     return len(true) - len(free)
-
-
-def overlap(one: Box, other: Box) -> float:
-    """Intersection over union of two boxes x1, y1, x2, y2."""
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    shared = width * height
-    areas = (one[2] - one[0]) * (one[3] - one[1]) + (other[2] - other[0]) * (other[3] - other[1])
-    return float(shared / (areas - shared))

@@ -20,7 +20,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from antenna_orchestration import errors
+from antenna_orchestration import errors, kernel
 from antenna_orchestration.domain.http_lease import HttpWorkerSpeed
 from antenna_orchestration.domain.ids import ImageId, JobRun
 from antenna_orchestration.live.leases import HttpLeases, KeptLease
@@ -383,8 +383,7 @@ class RememberedStore:
 
     async def __aexit__(self, *_: object) -> None:
         if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)
+            await kernel.end(self._looking)
 
     @property
     def is_away(self) -> bool:

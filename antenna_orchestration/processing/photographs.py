@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from msgspec import UNSET
 
-from antenna_orchestration import errors
+from antenna_orchestration import errors, kernel
 from antenna_orchestration.domain.messages import AlgorithmRef, Classification, Detection
 from antenna_orchestration.exports.material import Box, Pictures
 from antenna_orchestration.processing.drawing import Drawing, NotDrawn
@@ -73,9 +73,7 @@ class _Pictures:
     async def close(self) -> None:
         """End what is in progress, and the processes."""
         self._is_closed = True
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await kernel.end(*self._tasks)
         await self._stack.aclose()
 
     def _wait_for(self, making: Coroutine[Any, Any, T]) -> T:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final, Generic, TypeVar
@@ -45,11 +44,8 @@ class ReadAhead(Generic[B]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.wait({self._reading})
-            with contextlib.suppress(asyncio.CancelledError):
-                # Retrieved, or asyncio would log it; `next` has raised it already.
-                self._reading.exception()
+            # What reading raised, `next` has raised already.
+            await kernel.end(self._reading)
 
     async def next(self) -> tuple[Sequence[Received], B]:
         """The next batch, empty if nothing came for a second. After the last one, raises what reading raised."""

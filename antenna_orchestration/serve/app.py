@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from antenna_orchestration import errors
+from antenna_orchestration import errors, kernel
 from antenna_orchestration.contract import results, serving
 from antenna_orchestration.contract.models import ErrorAnswer
 from antenna_orchestration.gateway import bodies
@@ -122,9 +122,7 @@ async def _unless_gone(request: Request, answering: Awaitable[bytes]) -> Respons
             return Response(status_code=CLIENT_GONE)
         return Response(work.result(), media_type="application/json")
     finally:
-        for task in (work, watch):
-            task.cancel()
-        await asyncio.gather(work, watch, return_exceptions=True)
+        await kernel.end(work, watch)
 
 
 async def _gone(request: Request) -> None:

@@ -98,9 +98,7 @@ async def _serve(
                 running.result()
             serving.result()
         finally:
-            for task in (serving, running):
-                task.cancel()
-            await asyncio.gather(serving, running, return_exceptions=True)
+            await kernel.end(serving, running)
 
 
 def _config(settings: settings_module.Settings, routes: Routes) -> uvicorn.Config:

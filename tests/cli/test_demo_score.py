@@ -1,15 +1,6 @@
 """Counting which of the drawn insects were found."""
 
-import pytest
-
 from antenna_orchestration.cli import demo_score
-
-
-def test_overlap() -> None:
-    assert demo_score.overlap((0, 0, 2, 2), (0, 0, 2, 2)) == 1
-    assert demo_score.overlap((0, 0, 2, 2), (1, 0, 3, 2)) == pytest.approx(1 / 3)
-    assert demo_score.overlap((0, 0, 2, 2), (2, 0, 4, 2)) == 0
-    assert demo_score.overlap((0, 0, 0, 0), (0, 0, 0, 0)) == 0
 
 
 def test_each_insect_is_found_once() -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from antenna_orchestration import errors
 from antenna_orchestration.domain import messages
+from antenna_orchestration.domain.boxes import overlap
 from antenna_orchestration.domain.messages import Detection
 from antenna_orchestration.pipelines import interface, registry
 from antenna_orchestration.pipelines.interface import ImageResult, Pipeline, RawImage
@@ -68,13 +69,6 @@ def as_jpeg(pixels: np.ndarray) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(pixels.astype(np.uint8)).save(stream, "JPEG", quality=92)
     return stream.getvalue()
-
-
-def overlap(one: tuple[float, ...], other: tuple[float, ...]) -> float:
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    common = max(0.0, width) * max(0.0, height)
-    return common / (sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)) - common)
 
 
 def found(

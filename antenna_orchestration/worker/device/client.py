@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import psutil
 
-from antenna_orchestration import errors
+from antenna_orchestration import errors, kernel
 from antenna_orchestration.pipelines.sources import Source
 from antenna_orchestration.settings import Settings
 from antenna_orchestration.worker.device import protocol, starting
@@ -354,8 +354,7 @@ class Device:
         if self._child is child:
             self._child = None
         if child.reader is not None:
-            child.reader.cancel()
-            await asyncio.gather(child.reader, return_exceptions=True)
+            await kernel.end(child.reader)
         child.channel.close()
         await starting.ended(child.process)
 

@@ -16,6 +16,7 @@ from typing import Final
 
 import psutil
 
+from antenna_orchestration import kernel
 from antenna_orchestration.pipelines import torch_installed
 from antenna_orchestration.settings import Settings
 from antenna_orchestration.worker.device import protocol
@@ -70,9 +71,7 @@ class DevicePool:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for replacing in self._replacing.values():
-            replacing.cancel()
-        await asyncio.gather(*self._replacing.values(), return_exceptions=True)
+        await kernel.end(*self._replacing.values())
         await asyncio.gather(*(device.end() for device in self._devices.values()))
         await self._template.end()
 

@@ -193,8 +193,7 @@ class _Running:
         return await asked
 
     async def end(self) -> None:
-        self._reader.cancel()
-        await asyncio.gather(self._reader, return_exceptions=True)
+        await kernel.end(self._reader)
         # It leaves when its socket ends.
         self._over()
         await ended(self._process)
