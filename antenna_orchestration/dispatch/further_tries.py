@@ -100,10 +100,15 @@ async def keep_for_others(
     return [one for one in found if one.task.image not in theirs], reports
 
 
-async def left_out(http: HttpServices, job_run: JobRun, images: Iterable[ImageId]) -> None:
-    """Note that nobody took these parked tasks. Such a delivery is none of the image's attempts."""
-    if await http.live.reports.count(job_run):
-        await _count_left_out(http, job_run, await http.live.reports.find(job_run, images))
+async def left_out(http: HttpServices, job_run: JobRun, images: Iterable[ImageId]) -> Mapping[ImageId, Report]:
+    """Note that nobody tried these images, so that the delivery is none of their attempts; the reports until then.
+
+    To be called from the second delivery of a task on: of most tasks there is no other.
+    """
+    wanted = list(images)
+    known = await http.live.reports.find(job_run, wanted)
+    await _count_left_out(http, job_run, {image: known.get(image, Report()) for image in wanted})
+    return known
 
 
 async def _count_left_out(http: HttpServices, job_run: JobRun, reports: Mapping[ImageId, Report]) -> None:

@@ -46,6 +46,9 @@ async def keep_leases(http: HttpServices) -> None:
     tokens: dict[int, bool] = {}
     for job_run in await http.live.leases.jobs():
         kept = await http.live.leases.of_job(job_run)
+        # A round of many jobs takes a while, or this process stood still: leases that are younger than the round are no
+        # sign of a clock that was set back.
+        latest = await http.live.leases.now()
         holders = {lease.holder for lease in kept.values()} - {NOBODY}
         for holder in holders - records.keys():
             records[holder] = await http.live.workers.get(holder)
@@ -59,6 +62,9 @@ async def keep_leases(http: HttpServices) -> None:
         for image, lease in kept.items():
             if lease.holder != NOBODY and not tokens[token_of(lease.holder)]:
                 over[image] = Why.REFUSED
+            elif lease.since > latest + AHEAD:
+                # Of before Redis' clock was set back: it would last until the clock has come that far again.
+                over[image] = Why.TOO_LONG
             elif (why := _why_over(http, lease, records, now, hearing_since)) is not None:
                 over[image] = why
         to_end = over
@@ -71,11 +77,11 @@ async def keep_leases(http: HttpServices) -> None:
             image: lease
             for image, lease in kept.items()
             if image not in over
-            and lease.is_ours(now=now, ack_wait=http.settings.task_ack_wait)
-            and lease.is_due(now=now, ack_wait=http.settings.task_ack_wait)
+            and lease.is_ours(now=latest, ack_wait=http.settings.task_ack_wait)
+            and lease.is_due(now=latest, ack_wait=http.settings.task_ack_wait)
         }
         await http.remote_leases.extend(ack_of(job_run, lease) for lease in ours.values())
-        await http.live.leases.confirm(job_run, ours, now=now)
+        await http.live.leases.confirm(job_run, ours, now=latest)
     await reported.keep(http)
     await http.lease_log.write(http.services.catalog.job_log)
     http.listening.end(now)
@@ -86,10 +92,8 @@ def _why_over(
 ) -> Why | None:
     """Why a lease is over, or a parked task has waited for too long; None for one that goes on.
 
-    One of before Redis' clock was set back is over: it would last until the clock has come that far again.
+    By the time at which the round began: what workers said since was not read.
     """
-    if lease.since > now + AHEAD:
-        return Why.TOO_LONG
     if lease.holder == NOBODY:
         return Why.TOO_LONG if now - lease.since > PARKED_FOR else None
     record, longest = records[lease.holder], http.settings.http_lease
@@ -125,10 +129,10 @@ async def _end(
     for image, why in over.items():
         groups.setdefault((kept[image].holder, why), []).append(image)
     for (holder, why), images in groups.items():
-        if holder == NOBODY:
-            await further_tries.left_out(http, job_run, images)
         # Another gateway may have been faster.
         ended = await http.live.leases.take(job_run, holder, images)
+        if holder == NOBODY:
+            await further_tries.left_out(http, job_run, ended)
         if ended and holder != NOBODY:
             name = records[holder].name or f"token {token_of(holder)}"
             logger.warning("job %s: %d leases of %s ended without a result: %s", job_run.job, len(ended), name, why)

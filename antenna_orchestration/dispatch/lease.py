@@ -19,7 +19,7 @@ import msgspec
 from antenna_orchestration import errors
 from antenna_orchestration.dispatch import further_tries
 from antenna_orchestration.dispatch.services import HttpServices
-from antenna_orchestration.domain import attempts, messages
+from antenna_orchestration.domain import attempts, messages, reported_errors
 from antenna_orchestration.domain.access import Token, token_of
 from antenna_orchestration.domain.http_lease import ACCEPTED_FOR, LeaseClaim
 from antenna_orchestration.domain.ids import Epoch, ImageId, JobRun
@@ -43,6 +43,8 @@ MOST_BEYOND: Final = 8
 
 LOOK_EVERY: Final = 0.25
 """Seconds between looks during that wait."""
+
+NO_ANSWER: Final = "Task queue temporarily unavailable"
 
 JUDGE_EVERY: Final = 1.0
 """Seconds between two questions, during that wait, whether the turn is over. With 200 jobs, one costs 4 ms of CPU."""
@@ -90,9 +92,9 @@ async def _give(http: HttpServices, job: Job, epoch: Epoch, worker: Token, room:
             return [await _give_parked(http, job, worker, *parked)]
         async with http.pulling(job.job_id):
             found = await http.leaser.lease(job.job_run, epoch, min(room, MOST_AT_ONCE))
-        if found is None:
-            # The consumer is gone; or it has no leader just now, and then this raises.
-            await http.services.queue.counts(job.job_run, epoch)
+        # The consumer is gone; or it has no leader just now, and then this raises, or it answered too late.
+        if found is None and await http.services.queue.counts(job.job_run, epoch) is not None:
+            raise errors.Unavailable(NO_ANSWER)
         if not found:
             return []
         # Some may be left from a pull that failed long ago.
@@ -196,13 +198,8 @@ async def _sort(
 
 
 async def _plan(http: HttpServices, lease: Lease, report: Report | None) -> attempts.Plan:
-    """How to lease the task; one that was often handed back but seldom opened is leased singly, not failed.
-
-    Deliveries after which a worker reported an error do not count: it has survived them.
-    """
-    plan = attempts.plan(lease.delivery - report.answered if report else lease.delivery)
-    if report and report.alone and plan is attempts.Plan.BATCH:
-        return attempts.Plan.ALONE
+    """How to lease the task; one that was often handed back but seldom opened is leased singly, not failed."""
+    plan = reported_errors.plan(lease.delivery, report)
     if plan is attempts.Plan.FAIL_UNOPENED and await http.open_attempts.count(lease.task) < attempts.OPENED_AT_LEAST:
         return attempts.Plan.ALONE
     return plan
@@ -299,4 +296,4 @@ def ack_of(job_run: JobRun, lease: KeptLease | LeaseClaim) -> names.AckSubject:
 def raise_if_away(http: HttpServices) -> None:
     """Raise `Unavailable` while the queue cannot be reached, so that no worker takes it for empty."""
     if not http.remote_leases.is_connected:
-        raise errors.Unavailable("Task queue temporarily unavailable")
+        raise errors.Unavailable(NO_ANSWER)

@@ -76,7 +76,8 @@ class Report(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     passing: int = 0
     """Reports for reasons that pass."""
     left_out: int = 0
-    """Deliveries that ended because the image was kept for another worker, or nobody could take it alone."""
+    """Deliveries that ended before anybody tried the image: it was kept for another worker, nobody could take it alone,
+    or whoever had it handed it back. The first delivery is not among them."""
     alone: bool = False
     """Whether it has to be tried alone, since nobody knows which image of its batch was at fault."""
     at: float = 0.0
@@ -88,7 +89,7 @@ class Report(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 
     @property
     def answered(self) -> int:
-        """Deliveries that ended with a word about the image: whoever had it has survived it."""
+        """Deliveries that did no harm: whoever had the image has survived it, or has not tried it."""
         return self.own + self.shared + self.passing + self.left_out
 
     def after(self, reason: str, *, holder: int, shared: bool, now: float) -> Report:
@@ -109,6 +110,14 @@ class Report(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
         """The report with the last error, which came `before` it had, counted as one that passes."""
         before = before or Report()
         return msgspec.structs.replace(self, own=before.own, shared=before.shared, passing=before.passing + 1)
+
+
+def plan(delivery: int, report: Report | None) -> attempts.Plan:
+    """How to take a task at its n-th delivery, those not counted that did no harm."""
+    if report is None:
+        return attempts.plan(delivery)
+    found = attempts.plan(delivery - report.answered)
+    return attempts.Plan.ALONE if report.alone and found is attempts.Plan.BATCH else found
 
 
 def passes(reason: str) -> bool:

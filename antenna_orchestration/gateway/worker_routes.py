@@ -137,7 +137,8 @@ async def _lease(
     except BaseException:
         # The worker is never told about these tasks.
         try:
-            await hand_back(gateway.http, job.job_run, caller.holder, [one.image for one in leased])
+            images = [one.image for one in leased]
+            await hand_back(gateway.http, job.job_run, caller.holder, images, untried=True)
         except errors.Unavailable as error:
             logger.warning("job %s: %d leases end by themselves: %s", job.job_id, len(leased), error)
         raise

@@ -32,4 +32,5 @@ async def open_reports(records: Records, job_run: JobRun) -> Counter[str]:
         await records.live.reports.forget(job_run, reports.keys() - pending)
     except errors.Unavailable as error:
         logger.debug("%s", error)
-    return Counter(reports[image].reason for image in pending)
+    # One without a reason was handed back untried.
+    return Counter(reports[image].reason for image in pending if reports[image].reason)

@@ -172,13 +172,16 @@ class Poster:
                 logger.warning("job %s, image %s: %s: %s", job.job_id, one.image, one.status, one.detail)
 
     async def hand_back(self, job_run: JobRun, images: Sequence[ImageId], *, later: bool = False) -> None:
-        """Offer tasks to everybody again, with `later` after a delay, so that other tasks go first.
+        """Offer tasks to everybody again.
 
-        When a store does not answer, the leases end by themselves.
+        With `later`, because they may have stopped the service, after a delay, so that other tasks go first; otherwise
+        they had no attempt. When a store does not answer, the leases end by themselves.
         """
         delay = attempts.RETRY_DELAYS[0] if later else 0.0
         try:
-            self.handed_back += await hand_back(self._http, job_run, self._worker.holder, images, delay=delay)
+            self.handed_back += await hand_back(
+                self._http, job_run, self._worker.holder, images, delay=delay, untried=not later
+            )
         except errors.Unavailable as error:
             logger.warning("leases end by themselves: %s", error)
 

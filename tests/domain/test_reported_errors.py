@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from antenna_orchestration.domain import reported_errors
+from antenna_orchestration.domain import attempts, reported_errors
 from antenna_orchestration.domain.reported_errors import Finding, Look, Report
 
 READABLE = Look(finding=Finding.READABLE)
@@ -84,6 +84,17 @@ def test_whatever_is_said_the_last_attempt_is_final() -> None:
     assert is_final(None, ODD, shared=True, delivery=5)
     left_out = Report(passing=1, left_out=4)
     assert not is_final(left_out, "oom", delivery=6) and is_final(left_out, "oom", delivery=9)
+
+
+def test_deliveries_without_harm_do_not_count() -> None:
+    def plans(report: Report | None) -> list[attempts.Plan]:
+        return [reported_errors.plan(delivery, report) for delivery in (2, 3, 10, 11)]
+
+    batch, alone, failed = attempts.Plan.BATCH, attempts.Plan.ALONE, attempts.Plan.FAIL_UNOPENED
+    assert plans(None) == [batch, alone, alone, failed]
+    assert plans(Report(left_out=8)) == [batch, batch, batch, alone]
+    assert plans(Report(own=1, passing=1, left_out=1)) == [batch, batch, alone, alone]
+    assert plans(Report(shared=1, alone=True)) == [alone, alone, alone, alone]
 
 
 def test_only_what_passes_waits() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from antenna_orchestration.catalog.catalog import Catalog
 from antenna_orchestration.dispatch import keep_leases, lease
 from antenna_orchestration.dispatch import services as dispatch_services
+from antenna_orchestration.dispatch.hand_back import hand_back
 from antenna_orchestration.dispatch.lease_log import LeaseLog, Why
 from antenna_orchestration.dispatch.services import HttpServices
 from antenna_orchestration.domain import access
@@ -22,6 +23,7 @@ from antenna_orchestration.domain.ids import Epoch, ImageId
 from antenna_orchestration.domain.job import Job, LogLine
 from antenna_orchestration.domain.listening import Listening
 from antenna_orchestration.embedded.stores import EmbeddedStores
+from antenna_orchestration.live import leases
 from antenna_orchestration.live.leases import KeptLease
 from antenna_orchestration.processing.services import Services, prepare
 from antenna_orchestration.upkeep import tokens
@@ -276,6 +278,65 @@ async def test_a_lease_of_before_the_clock_was_set_back_is_over(by_hand: Any, pr
         await keep_leases.keep_leases(http)
         assert await http.live.leases.held_by(worker.holder) == 0
         assert "w" not in {one.worker for one in await http.services.heartbeats.workers()}
+
+
+@pytest.mark.long
+async def test_what_was_handed_back_untried_loses_no_attempt(by_hand: Any, project: str) -> None:
+    """Those of a busy processing service, or of a bucket without credentials, failed after ten deliveries."""
+    async with by_hand() as http:
+        job = await job_for_http(http.services, project, 2)
+        worker = await _token_of(http.services.catalog, http.services, project)
+
+        async def given() -> list[lease.Leased]:
+            return await lease.lease(http, job, worker, 2)
+
+        async def back(leased: Sequence[lease.Leased], *, untried: bool) -> None:
+            images = [one.image for one in leased]
+            assert await hand_back(http, job.job_run, worker.holder, images, untried=untried) == len(images)
+
+        for _ in range(12):
+            both = await eventually(given, description="tasks")
+            # Not one by one, as it is after two deliveries that nobody knows more about.
+            assert len(both) == 2
+            await back(both, untried=True)
+        for _ in range(2):
+            await back(await eventually(given, description="tasks"), untried=False)
+        for _ in range(12):
+            alone = await eventually(given, description="a task")
+            assert len(alone) == 1
+            await back(alone, untried=True)
+        assert not await http.services.queue.has_unread_result(job.job_run)
+
+
+@pytest.mark.long
+async def test_leases_of_during_a_round_are_not_ended_by_it(by_hand: Any, project: str) -> None:
+    """A round that the catalog holds up sees leases that are younger than itself."""
+    async with by_hand() as http:
+        jobs = [await job_for_http(http.services, f"{project[:50]}-{number}", 2) for number in range(2)]
+        projects = [job.project for job in jobs]
+        secret = (await tokens.create(http.services, role=Role.WORKER, projects=projects)).secret
+        worker = await http.services.catalog.tokens.find(access.digest(secret))
+        assert worker is not None
+        for job in jobs:
+            assert len(await lease.lease(http, job, worker, 1)) == 1
+        async with await psycopg.AsyncConnection.connect(http.settings.database_url) as other:
+            await other.execute("LOCK TABLE tokens")
+            began = await http.live.leases.now()
+            round_ = asyncio.create_task(keep_leases.keep_leases(http))
+
+            async def waits() -> bool:
+                asked = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'tokens'::regclass"
+                return await (await other.execute(asked)).fetchone() is not None
+
+            async def is_later() -> bool:
+                return await http.live.leases.now() > began + leases.AHEAD + 0.5
+
+            await eventually(waits, description="a round that waits for the catalog")
+            await eventually(is_later, description="a long wait")
+            for job in jobs:
+                assert len(await lease.lease(http, job, worker, 1)) == 1
+        await round_
+        assert await http.live.leases.held_by(worker.holder) == 4
 
 
 async def _token_of(catalog: Catalog, services: Services, project: str) -> access.Token:
