@@ -89,7 +89,7 @@ class Puller:
         after the call was cancelled is returned by the consumer's next pull, or by `take_late`.
         """
         if late := self._late.pop(consumer, None):
-            return late
+            return self._first(late, consumer, wanted)
         if not self._client.is_connected:
             raise errors.Unavailable("NATS: not connected")
         if self._is_unanswered:
@@ -121,7 +121,14 @@ class Puller:
         finally:
             del self._by_number[number]
             del self._by_consumer[consumer]
-        return None if request.missing else request.deliveries
+        # Those of an earlier request may have come as well.
+        return None if request.missing else self._first(request.deliveries, consumer, wanted)
+
+    def _first(self, deliveries: list[Delivery], consumer: str, wanted: int) -> list[Delivery]:
+        """The first of them; the others are for the consumer's next pull."""
+        if rest := deliveries[wanted:]:
+            self._late[consumer].extend(rest)
+        return deliveries[:wanted]
 
     def take_late(self) -> list[Delivery]:
         """Everything that arrived after its request was cancelled or timed out, for the caller to hand back."""
