@@ -29,7 +29,7 @@ MOST_READERS: Final = 2
 """Large posts that are parsed at the same time, each by a process of its own; fewer on a machine with fewer cores."""
 
 RENEW_AFTER: Final = 1_000
-"""Large posts after which a parsing process is replaced by a new one."""
+"""Large posts after which the parsing processes are replaced by new ones."""
 
 
 class Parsing:
@@ -38,6 +38,7 @@ class Parsing:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._pool: ProcessPoolExecutor | None = None
+        self._taken = 0
 
     def close(self) -> None:
         """Stop the parsing processes."""
@@ -60,7 +61,7 @@ class Parsing:
 
     async def _read(self, source: Path, target: Path, reduction: Reduction) -> None:
         for is_last in (False, True):
-            pool = self._pool = self._pool or self._new_pool()
+            pool = self._take_pool()
             try:
                 await asyncio.get_running_loop().run_in_executor(
                     pool, reading.read_file, str(source), str(target), msgspec.msgpack.encode(reduction)
@@ -74,12 +75,23 @@ class Parsing:
             else:
                 return
 
+    def _take_pool(self) -> ProcessPoolExecutor:
+        # Not by the pool's own `max_tasks_per_child`: with posts that wait for a process, it may replace none, so that
+        # they wait for ever (Python 3.11 to 3.15, gh-115634).
+        if self._pool is not None and self._taken >= RENEW_AFTER:
+            # What it was given it still reads.
+            self._pool.shutdown(wait=False)
+            self._pool = None
+        if self._pool is None:
+            self._pool, self._taken = self._new_pool(), 0
+        self._taken += 1
+        return self._pool
+
     def _new_pool(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
             max_workers=min(MOST_READERS, os.cpu_count() or 1),
             mp_context=multiprocessing.get_context("spawn"),
             initializer=reading.confine,
-            max_tasks_per_child=RENEW_AFTER,
         )
 
 
