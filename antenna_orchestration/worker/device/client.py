@@ -87,6 +87,8 @@ class _BatchInProcess:
     future: asyncio.Future[protocol.Report]
     on_begin: Callable[[], None]
     moved_at: float
+    # Their `Item.number`.
+    images: frozenset[int]
     began: bool = False
 
 
@@ -268,7 +270,8 @@ class Device:
         self.used_at = self._clock()
         child = await self._started()
         number = next(self._numbers)
-        flight = _BatchInProcess(asyncio.get_running_loop().create_future(), on_begin, self._clock())
+        numbers = frozenset(shipment.item.number for shipment in shipments)
+        flight = _BatchInProcess(asyncio.get_running_loop().create_future(), on_begin, self._clock(), numbers)
         child.flights[number] = flight
         message = protocol.Run(number, batch_group.number, [shipment.item for shipment in shipments])
         await self._send(child, message, [shipment.data for shipment in shipments])
@@ -276,8 +279,12 @@ class Device:
 
     async def forget(self, numbers: Sequence[int]) -> None:
         """Ask not to begin with these images (`Item.number`); their batches report them as `Dropped` if not begun."""
-        if self._child is not None and numbers:
-            await self._send(self._child, protocol.Forget(list(numbers)))
+        if self._child is None:
+            return
+        # What the process does not have it would remember for ever.
+        here = {number for flight in self._child.flights.values() for number in flight.images}
+        if wanted := [number for number in numbers if number in here]:
+            await self._send(self._child, protocol.Forget(wanted))
 
     def look(self, *, stood_still: float) -> None:
         """Kill the process if the work in it made no progress for too long; see how much memory it has.

@@ -265,7 +265,9 @@ class DeviceProcess:
     def _infer_batch(self, batch: _Batch) -> None:
         model = self._models.peek(batch.batch_group) or self._load(batch.batch_group)
         if model is None:
-            self._send(protocol.Report(batch.number, [protocol.Dropped(image.item.number) for image in batch.images]))
+            numbers = [image.item.number for image in batch.images]
+            self._forgotten.difference_update(numbers)
+            self._send(protocol.Report(batch.number, [protocol.Dropped(number) for number in numbers]))
             return
         self._models.touch(batch.batch_group)
         self._begin_to_prepare(batch)
