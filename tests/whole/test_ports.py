@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
+from tests.free_ports import free_port
 from tests.waiting import wait_until
 from tests.whole.machine import Machine
 
@@ -67,8 +68,8 @@ def test_strangers_took_ports_during_a_power_loss(lasting: Machine, taken: str) 
 
 def test_a_stranger_took_the_port_that_a_person_chose(machine: Machine) -> None:
     """One who types the address of the UI by heart, and finds the next one in what `antenna up` says."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        wanted = free.getsockname()[1]
+    # Nor may anybody's connection have the next ones, one of which it gets.
+    wanted = free_port()
     machine.environment["ANTENNA_UI_PORT"] = str(wanted)
     machine.up()
     ports = machine.status().ports
