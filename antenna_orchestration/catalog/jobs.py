@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 
 from antenna_orchestration import errors
 from antenna_orchestration.catalog import job_log, queries
-from antenna_orchestration.catalog.database import Connection, Database, Row, one_row, value
+from antenna_orchestration.catalog.database import Connection, Database, Row, all_rows, one_row, value
 from antenna_orchestration.catalog.deletions import Deletions
 from antenna_orchestration.catalog.pipelines import check_bound
 from antenna_orchestration.catalog.sources import SourceClaim, claim_files
@@ -94,6 +94,8 @@ class NewJob:
     of_version: str | None = None
     # The files of a watched source that its images are.
     claim: SourceClaim | None = None
+    # Whether the images' deployments are what the catalog said a moment ago, so that no other is to be made.
+    deployments_are_known: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -229,8 +231,8 @@ class Jobs:
         algorithms and digest of the pipeline, are the job's from then on. `told` is told of images that are left out
         and whose results are of another deployment than the one said. `first_line` says how its log begins, of how many
         images it has: whoever claims the job writes the next line. Raises, with nothing written, `Conflict` for an
-        interactive job beyond `most_interactive` or files of a source that another process has claimed, and
-        `OtherVersion` if the version is not of the digest `of_version`.
+        interactive job beyond `most_interactive`, files of a source that another process has claimed, or a deployment
+        that was renamed meanwhile, and `OtherVersion` if the version is not of the digest `of_version`.
         """
         async with self._database.transaction() as connection:
             # Another submission of the same photographs is waited for, and a million of them take a while.
@@ -242,7 +244,12 @@ class Jobs:
                 await connection.execute(queries.load("lock_project"), {"project": project})
                 found = await value(connection, "count_interactive", project=project)
                 check_interactive(found, new.most_interactive)
-            await connection.execute(queries.load("ensure_deployments"), {"project": project})
+            if not new.deployments_are_known:
+                await connection.execute(queries.load("ensure_deployments"), {"project": project})
+            if gone := await all_rows(connection, "hold_deployments", project=project):
+                raise errors.Conflict(
+                    f"there is no deployment {gone[0]['name']} any more: it was renamed or deleted meanwhile"
+                )
             if kinds.known:
                 await connection.execute(queries.load("adopt_versions"), {"project": project})
             if kinds.unknown:

@@ -87,7 +87,11 @@ def delete(
         unfinished = await _unfinished(services, chosen)
         planned, refused = await _planned(services, chosen, unfinished, reviews_too=reviews_too, is_rule=rule)
         _show(planned, unfinished, refused, dry_run=dry_run, json_=json_)
-        if dry_run or not (planned or unfinished):
+        if dry_run:
+            return
+        if not (planned or unfinished):
+            if json_:
+                output.as_json(_as_dict(planned, unfinished, refused))
             return
         if not yes:
             _ask()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from antenna_orchestration.pools.launcher import Launcher
     from antenna_orchestration.processing.scale import Round
     from antenna_orchestration.processing.services import Services
+
+
+PATIENCE: Final = 30.0
+"""Seconds that a single round waits while another process starts workers; most need one."""
 
 
 def scale(
@@ -58,10 +63,11 @@ def scale(
         if dry_run:
             _show(await rounds.explained(services, pools, launchers), json_=json_)
             return
-        done = await rounds.round_(services, pools, launchers)
-        if done is None:
-            output.note("another process starts workers just now; this round did nothing")
-            return
+        until = time.monotonic() + (0 if every else PATIENCE)
+        while (done := await rounds.round_(services, pools, launchers)) is None:
+            if time.monotonic() >= until:
+                raise errors.Conflict("another process starts workers just now; this round did nothing")
+            await asyncio.sleep(1)
         _show(done, json_=json_)
         if done.faults and every is None:
             raise errors.Unavailable("; ".join(f"pool {name}: {why}" for name, why in done.faults.items()))
@@ -70,6 +76,10 @@ def scale(
         while True:
             try:
                 await one(services)
+            except errors.Conflict as error:
+                if every is None:
+                    raise
+                output.note(str(error))
             except (errors.Unavailable, errors.InvalidSetting) as error:
                 if every is None:
                     raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final
 
 from antenna_orchestration.domain import capture_time
@@ -153,6 +153,15 @@ def parse_time(text: str, *, day_first: bool = False) -> datetime:
         except ValueError:
             continue
     raise ValueError(text)
+
+
+def is_day_alone(text: str) -> bool:
+    """Whether a text is a date without a time of day, which is no moment: midnight belongs to the night before."""
+    try:
+        date.fromisoformat(text.strip())
+    except ValueError:
+        return False
+    return True
 
 
 def _is_zero(text: str) -> bool:

@@ -48,7 +48,7 @@ from antenna_orchestration.pipelines.interface import AlgorithmSpec, PipelineSpe
 from antenna_orchestration.processing import given_detections, publish, services
 from antenna_orchestration.processing.bound import bind
 from antenna_orchestration.processing.services import Services
-from antenna_orchestration.submission import capture_times, kinds, locations, narrowing, versions
+from antenna_orchestration.submission import capture_times, kinds, limits, locations, narrowing, versions
 from antenna_orchestration.submission import sources as sources_module
 from antenna_orchestration.submission.capture_times import ExifMode
 from antenna_orchestration.submission.sources import LeftOut
@@ -220,22 +220,22 @@ async def submit(
     time_zone = submission.time_zone or services.settings.time_zone
     nights.zone_named(time_zone)
     known = await services.catalog.deployments.places(submission.project)
-    taken = await _take(
-        services,
-        submission,
-        source=source,
+    deadline = limits.Deadline(within)
+    look = partial(
+        select,
+        settings=services.settings,
         known=known,
-        given=selection,
-        look=partial(
-            select,
-            settings=services.settings,
-            known=known,
-            allowed_roots=allowed_roots,
-            allowed_buckets=allowed_buckets,
-            within=within,
-            progress=progress,
-        ),
+        allowed_roots=allowed_roots,
+        allowed_buckets=allowed_buckets,
+        deadline=deadline,
+        progress=progress,
     )
+    try:
+        taken = await _take(services, submission, source=source, known=known, given=selection, look=look)
+    except asyncio.CancelledError:
+        # Python waits for the thread that looks before it ends.
+        deadline.give_up()
+        raise
     chosen, selected = taken.images, taken.selected
     if spec.slug in registry.all_pipelines():
         # Once more: the files may have changed meanwhile.
@@ -278,6 +278,7 @@ async def submit(
             digest=binding.digest,
             of_version=binding.of_version,
             claim=claim,
+            deployments_are_known=submission.takes_known or claim is not None,
         ),
         chosen,
         told=kept.extend,
@@ -405,14 +406,20 @@ def select(
     known: Mapping[str, Place] | None = None,
     allowed_roots: Sequence[Path] | None = None,
     allowed_buckets: Sequence[str] | None = None,
-    within: float | None = None,
+    deadline: limits.Deadline | None = None,
     progress: Callable[[str, int], None] = lambda what, count: None,
 ) -> Selection:
     """The images that a submission names and takes, with their capture times, as `submit` takes them; writes nothing.
 
     `known` are the places of the project's deployments, at whose noon nights are cut; None: nobody could be asked.
-    Raises `InvalidInput` and its kinds, and `Unavailable` for a bucket.
+    Raises `InvalidInput` and its kinds, also when the deadline is over, and `Unavailable` for a bucket.
     """
+    ends = deadline or limits.Deadline()
+
+    def opened(count: int) -> None:
+        ends.check()
+        progress("files read for their capture times", count)
+
     gathered = sources_module.gather(
         submission.sources,
         submission.images,
@@ -420,7 +427,7 @@ def select(
         allowed_roots=allowed_roots,
         allowed_buckets=allowed_buckets,
         deployment=submission.deployment,
-        within=within,
+        deadline=ends,
         progress=lambda count: progress("images found", count),
     )
     rule = submission.rule(submission.time_zone or settings.time_zone)
@@ -429,7 +436,7 @@ def select(
     images, warnings = capture_times.fill(
         offered,
         exif=submission.exif,
-        progress=lambda count: progress("files read for their capture times", count),
+        progress=opened,
     )
     not_chosen: NotChosen = {}
     if not rule.takes_all:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from antenna_orchestration.domain import reach, stalls
-from antenna_orchestration.domain.job import Job
+from antenna_orchestration.domain.job import Job, JobStatus
 from antenna_orchestration.domain.messages import Heartbeat
 from antenna_orchestration.domain.progress import JobProgress
 from antenna_orchestration.processing import scale, served_here
@@ -34,7 +34,8 @@ async def of_job(services: Services, job: Job, progress: JobProgress) -> str:
     return stalls.waiting_for(
         job,
         workers,
-        silent={one.job_id for one in suspects},
+        # A claimed one has no collector yet: it may wait in Dagster's queue for hours, and rightly so.
+        silent={one.job_id for one in suspects if one.status is JobStatus.RUNNING},
         pending=progress.waiting,
         rate=progress.rate,
         reported=progress.reasons,

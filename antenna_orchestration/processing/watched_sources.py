@@ -216,6 +216,7 @@ def _named(uri: str, settings: Settings) -> str:
     if len(uri) > locations.MAX_URI:
         raise errors.InvalidSource(f"{uri[:80]}… is longer than {locations.MAX_URI} characters")
     if scheme == "s3":
+        uri = locations.in_lower_case(uri)
         if patterns.MAGIC.search(uri):
             raise errors.InvalidSource(f"{uri}: name the prefix here, and what is taken below it with --pattern")
         return uri.rstrip("/")

@@ -33,10 +33,17 @@ class Deadline:
     def __init__(self, within: float | None = None) -> None:
         """`within` is in seconds; None for no deadline."""
         self._within = within
+        self._is_given_up = False
         self._end = None if within is None else time.monotonic() + within
+
+    def give_up(self) -> None:
+        """Let it be over now: nobody waits for the images any more."""
+        self._is_given_up = True
 
     def check(self) -> None:
         """Raise `InvalidSource` when it is over."""
+        if self._is_given_up:
+            raise errors.InvalidSource("looking for the images was given up")
         if self._end is not None and time.monotonic() > self._end:
             raise errors.InvalidSource(
                 f"looking for the images took longer than {self._within:.0f} s: name fewer of them at a time, or "

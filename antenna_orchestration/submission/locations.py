@@ -83,6 +83,7 @@ class Locator:
         if scheme == "file":
             return self.file(local_path(text))
         if scheme == "s3":
+            text = in_lower_case(text)
             bucket, key = split_s3(text)
             if not bucket or not key or key.endswith("/"):
                 raise Unusable(f"{text} names no object; s3://bucket/key does")
@@ -128,7 +129,7 @@ class Locator:
         if self._roots is None:
             return
         try:
-            real = Path(os.path.realpath(path or "."))
+            real = Path(one_slash(os.path.realpath(path or ".")))
         except ValueError:
             raise errors.InvalidSource(f"{named!r} is not a valid path") from None
         if not any(real.is_relative_to(root) for root in self._roots):
@@ -165,7 +166,7 @@ class Locator:
             self.check_bounds(folder, named or folder)
             # What `..` means after a link, only the file system knows.
             named = real if ".." in folder.split("/") else os.path.abspath(folder or ".")
-            known = self._folders[folder] = f"file://{_quoted(named.rstrip('/'))}/"
+            known = self._folders[folder] = f"{folder_uri(named)}/"
         return known
 
     def _check_host(self, url: str) -> None:
@@ -201,7 +202,18 @@ def local_path(uri: str) -> str:
 
 def folder_uri(path: str) -> str:
     """The `file://` URI of a folder, which is named by its whole path; no slash at its end."""
-    return f"file://{_quoted(path.rstrip('/'))}"
+    return f"file://{_quoted(one_slash(path).rstrip('/'))}"
+
+
+def one_slash(path: str) -> str:
+    """A whole path with one slash at its beginning: POSIX keeps two, and the same photograph would be two captures."""
+    return f"/{path.lstrip('/')}"
+
+
+def in_lower_case(uri: str) -> str:
+    """A URI with its scheme in lower case."""
+    scheme, colon, rest = uri.partition(":")
+    return f"{scheme.lower()}{colon}{rest}"
 
 
 def split_s3(uri: str) -> tuple[str, str]:

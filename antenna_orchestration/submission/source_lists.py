@@ -174,6 +174,8 @@ def _time(value: Any, *, day_first: bool) -> datetime | None:
     """A cell as a time, in its zone if it has one. Raises `ValueError` if it is not one."""
     if value is None or isinstance(value, datetime):
         return value
+    if list_columns.is_day_alone(str(value)):
+        raise ValueError(value)
     try:
         time = list_columns.parse_time(str(value), day_first=day_first)
         in_utc(time)

@@ -29,7 +29,7 @@ from antenna_orchestration.domain.capture_time import Taken
 from antenna_orchestration.domain.texts import counted
 from antenna_orchestration.domain.versions import Version
 from antenna_orchestration.settings import Settings
-from antenna_orchestration.submission import buckets, capture_times, kinds, patterns, source_lists, spelling
+from antenna_orchestration.submission import buckets, capture_times, kinds, locations, patterns, source_lists, spelling
 from antenna_orchestration.submission.kinds import Kind
 from antenna_orchestration.submission.limits import Deadline
 from antenna_orchestration.submission.locations import MAX_URI, Located, Locator, Unusable, local_path, scheme_of
@@ -87,7 +87,7 @@ def gather(
     allowed_roots: Sequence[Path] | None = None,
     allowed_buckets: Sequence[str] | None = None,
     deployment: str | None = None,
-    within: float | None = None,
+    deadline: Deadline | None = None,
     progress: Callable[[int], None] = lambda count: None,
 ) -> Gathered:
     """Collect the images that `sources` and `images` name, each URI once.
@@ -97,13 +97,12 @@ def gather(
     allows everything that this process has credentials for. Images without a deployment get `deployment`. `progress` is
     told how many images were found, after each.
 
-    Raises `InvalidSource` if a source cannot be read or is not allowed, if there are no images at all, or if looking
-    for them took longer than `within` seconds (None: no matter how long), and
-    `Unavailable` if a store cannot be reached.
+    Raises `InvalidSource` if a source cannot be read or is not allowed, if there are no images at all, or if the
+    deadline is over, and `Unavailable` if a store cannot be reached.
     """
     roots = (settings.image_roots or None) if allowed_roots is None else allowed_roots
     locator = Locator(roots=roots, allow_private_hosts=settings.allow_private_hosts, bucket_roots=allowed_buckets)
-    reader = _Reader(locator=locator, settings=settings, deadline=Deadline(within))
+    reader = _Reader(locator=locator, settings=settings, deadline=deadline or Deadline())
     found: dict[str, SubmittedImage] = {}
     conflicts: dict[str, str] = {}
     count = 0
@@ -195,6 +194,14 @@ def natural_order(name: str) -> tuple[list[str | int], str]:
     return [int(part) if index % 2 else part.lower() for index, part in enumerate(_DIGITS.split(name))], name
 
 
+def _check_kind(location: str, path: str) -> None:
+    """Refuse a remote file that is named by itself and, by its name, is no photograph. Raises `InvalidSource`."""
+    if kinds.is_list(path):
+        raise errors.InvalidSource(f"{location} is a list; lists are read from local files: download it first")
+    if kinds.kind_of_file(path) is Kind.VIDEO:
+        raise errors.InvalidSource(f"{location} is a video; {kinds.help_for({Kind.VIDEO: 1})}")
+
+
 @dataclass(kw_only=True)
 class _Reader:
     """Expands sources, one after the other, and collects warnings and what is left out."""
@@ -215,10 +222,9 @@ class _Reader:
             raise errors.InvalidSource(f"{source[:80]}… is longer than {MAX_URI} characters")
         scheme = scheme_of(source)
         if scheme == "s3":
-            yield from self._bucket(source)
+            yield from self._bucket(locations.in_lower_case(source))
         elif scheme in ("http", "https"):
-            if urlsplit(source).path.lower().endswith(kinds.LIST_SUFFIXES):
-                raise errors.InvalidSource(f"{source} is a list; lists are read from local files: download it first")
+            _check_kind(source, urlsplit(source).path)
             yield self.image(source)
         elif scheme in (None, "file"):
             path = local_path(source) if scheme else os.path.expanduser(source)
@@ -382,6 +388,7 @@ class _Reader:
         keys = buckets.list_objects(uri, self.settings, check=self.deadline.check)
         self.versions.update(keys)
         if list(keys) == [uri]:
+            _check_kind(uri, uri)
             yield self.image(uri)
             return
         fixed = len(uri[: magic.start()].rpartition("/")[0] if magic else uri.rstrip("/")) + 1

@@ -88,14 +88,16 @@ def root(uri: str, settings: Settings) -> FoundFolder:
 def taker(pattern: str) -> Callable[[str], bool]:
     """What says whether a path below a source is taken. A pattern without a slash is one of file names.
 
-    Raises `InvalidSource` for a pattern of too many parts.
+    Capitals are as good as small letters: cameras write `IMG_0001.JPG`, and people `*.jpg`. Raises `InvalidSource` for
+    a pattern of too many parts.
     """
     if not pattern:
         return lambda path: True
+    pattern = pattern.lower()
     if "/" not in pattern:
-        return lambda path: fnmatch.fnmatchcase(path.rpartition("/")[2], pattern)
+        return lambda path: fnmatch.fnmatchcase(path.rpartition("/")[2].lower(), pattern)
     parsed = patterns.Pattern(pattern)
-    return lambda path: patterns.matches(parsed, path.split("/"))
+    return lambda path: patterns.matches(parsed, path.lower().split("/"))
 
 
 def look_at_folders(

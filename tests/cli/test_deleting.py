@@ -54,6 +54,8 @@ def test_a_rule_takes_only_old_jobs_of_a_kind(antenna: Shell, project: str, tmp_
     ours = ["--project", project, "--dry-run", "--json"]
     assert antenna("jobs", "delete", "--older-than", "1d", *ours).json["jobs"] == 0
     assert antenna("jobs", "delete", "--older-than", "0", "--status", "failure", *ours).json["jobs"] == 0
+    nothing = antenna("jobs", "delete", "--older-than", "1d", "--project", project, "--yes", "--json").json
+    assert (nothing["jobs"], nothing["of_each"], nothing["refused"]) == (0, [], [])
     found = antenna("jobs", "delete", "--older-than", "0", "--status", "canceled", *ours).json
     assert sorted(one["job_id"] for one in found["of_each"]) == jobs
     assert antenna("jobs", "delete", "--older-than", "0", "--limit", 1, *ours).json["jobs"] == 1

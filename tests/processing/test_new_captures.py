@@ -328,11 +328,14 @@ async def test_two_sources_of_the_same_files_are_refused(services: Services, pro
 
 @pytest.mark.parametrize(
     ("pattern", "taken"),
-    [("", {"a.jpg", "n/b.png"}), ("*.jpg", {"a.jpg"}), ("n/*", {"n/b.png"}), ("**/*.png", {"n/b.png"}), ("n*", set())],
-)
+    [
+        ("", {"a.JPG", "n/b.png"}), ("*.jpg", {"a.JPG"}), ("A.*", {"a.JPG"}), ("N/*", {"n/b.png"}),
+        ("**/*.png", {"n/b.png"}), ("n*", set()),
+    ],
+)  # fmt: skip
 def test_patterns_are_of_names_or_of_paths(pattern: str, taken: set[str]) -> None:
     takes = looking.taker(pattern)
-    assert {path for path in ("a.jpg", "n/b.png") if takes(path)} == taken
+    assert {path for path in ("a.JPG", "n/b.png") if takes(path)} == taken
 
 
 def read_file(name: str, *, waited: float = 0.0) -> ReadFile:

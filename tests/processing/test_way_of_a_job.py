@@ -1,10 +1,19 @@
 """The whole way of a job through the verbs, on real stores."""
 
+import asyncio
+
+import psycopg
+import pytest
+
+from antenna_orchestration import errors
+from antenna_orchestration.catalog.jobs import SubmittedImage
 from antenna_orchestration.domain.job import JobStatus
-from antenna_orchestration.processing import cancel, collect, finish, publish, retry
+from antenna_orchestration.domain.progress import JobProgress
+from antenna_orchestration.processing import cancel, collect, finish, publish, retry, waiting
 from antenna_orchestration.processing.services import Services
 from antenna_orchestration.queue import tasks
 from tests.processing.jobs_by_hand import claimed, hands, make_job
+from tests.waiting import eventually
 
 
 async def collect_all(services: Services, job_id: int) -> JobStatus:
@@ -36,6 +45,38 @@ async def test_every_image_is_done_once(services: Services, project: str) -> Non
     assert detections.num_rows == 50
     assert len(set(detections.column("image_id").to_pylist())) == 50
     assert services.lake.read_table("captures", job.job_id).column("status").to_pylist() == ["done"] * 50
+
+
+async def test_a_claimed_job_waits_for_its_run_however_long(services: Services, project: str) -> None:
+    """A seventh large job of a project waits in Dagster's queue for hours, and was said to have no collector."""
+    (job,) = await services.catalog.jobs.claim(1, job_id=(await make_job(services, project, 1)).job_id)
+    async with services.catalog.database.transaction() as connection:
+        await connection.execute("UPDATE jobs SET claimed_at = now() - interval '1 h' WHERE job_id = %s", [job.job_id])
+    job = await services.catalog.jobs.get(job.job_id)
+    progress = JobProgress.of(await services.catalog.images.count(job.job_id))
+    assert "nobody collects" not in await waiting.of_job(services, job, progress)
+    await cancel.cancel(services, job.job_id, reason="test")
+
+
+async def test_a_deployment_that_is_renamed_meanwhile_is_not_made_anew(services: Services, project: str) -> None:
+    """Photographs of a watched folder, or known ones, went to a deployment of the old name, without place and zone."""
+    job = await make_job(services, project, 0, named=[SubmittedImage("http://192.0.2.1/a.jpg", None, "wood")])
+    known = {"named": [SubmittedImage("http://192.0.2.1/b.jpg", None, "wood")], "deployments_are_known": True}
+    async with await psycopg.AsyncConnection.connect(services.settings.database_url) as other:
+        await other.execute(
+            "UPDATE deployments SET name = 'forest' WHERE project_id = %s AND name = 'wood'", [job.project_id]
+        )
+        making = asyncio.create_task(make_job(services, project, 0, **known))
+
+        async def waits() -> bool:
+            asked = "SELECT 1 FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT granted AND query ~ 'held'"
+            return await (await other.execute(asked)).fetchone() is not None
+
+        await eventually(waits, description="a submission that waits for the renaming")
+    with pytest.raises(errors.Conflict, match="there is no deployment wood any more"):
+        await making
+    assert set(await services.catalog.deployments.places(project)) == {"forest"}
+    await cancel.cancel(services, job.job_id, reason="test")
 
 
 async def test_publishing_twice_stores_once(services: Services, project: str) -> None:

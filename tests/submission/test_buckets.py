@@ -199,6 +199,8 @@ def test_what_is_not_there(at_store: Settings) -> None:
         listed("s3://traps/night-3", at_store)
     with pytest.raises(errors.InvalidSource, match="names no bucket"):
         listed("s3://", at_store)
+    with pytest.raises(errors.InvalidSource, match=r"s3://cards/v\.mp4 is a video"):
+        listed("S3://cards/v.mp4", at_store)
 
 
 def test_a_store_out_of_reach(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from tests.submission.pictures import empty
 SETTINGS = settings.Settings(home=Path("/nowhere"))
 
 
-def refused(source: Path | str, **options: float) -> str:
+def refused(source: Path | str, **options: limits.Deadline) -> str:
     with pytest.raises(errors.InvalidSource) as refusal:
         sources.gather([str(source)], settings=SETTINGS, **options)
     assert "\n" not in str(refusal.value)
@@ -64,7 +64,7 @@ def test_looking_for_images_has_a_deadline_and_names_a_bound(tmp_path: Path) -> 
     """S7: a client's patterns held the gateway's threads for as long as they took."""
     empty(tmp_path, "a.jpg")
     for source in (tmp_path, tmp_path / "*.jpg", "https://example.org/a.jpg"):
-        assert "took longer than -0 s" in refused(source, within=-0.1)
+        assert "took longer than -0 s" in refused(source, deadline=limits.Deadline(-0.1))
     assert "101 parts" in refused("/" + "*/" * 101)
     assert "longer than 2000 characters" in refused("/a" * 1500 + "/*")
 
@@ -138,3 +138,11 @@ def test_a_list_of_a_million_images_is_taken(tmp_path: Path, ending: str) -> Non
     else:
         path.write_text("\n".join(["url", *urls] if ending == "csv" else urls))
     assert len(sources.gather([str(path)], settings=SETTINGS).images) == 1_000_000
+
+
+def test_what_nobody_waits_for_any_more_ends(tmp_path: Path) -> None:
+    """Ctrl-C did not end a submission that looked through a slow share: Python waits for the thread that looks."""
+    empty(tmp_path, "a.jpg", "b.jpg")
+    deadline = limits.Deadline()
+    with pytest.raises(errors.InvalidSource, match="given up"):
+        sources.gather([str(tmp_path)], settings=SETTINGS, deadline=deadline, progress=lambda count: deadline.give_up())

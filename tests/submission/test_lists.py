@@ -121,6 +121,7 @@ TROUBLE = [
     ("path,captured_at\npond/a.jpg,2025-09-14 20:53:06\npond/b.jpg,9999-12-31T23:59:59-10:00\n", [A, B],
      "1 of 2 times"),
     ("path,captured_at\npond/a.jpg,2025-09-14 20:53:06\npond/b.jpg,30000-01-01\n", [A, B], "1 of 2 times"),
+    ("path,captured_at\npond/a.jpg,2025-09-14 20:53:06\npond/b.jpg,2025-09-14\n", [A, B], "1 of 2 times"),
     ("path,DateTime\npond/b.jpg,09/10/2025 8 pm\n", [B], "1 of 1 time in .* line 2: datetime"),
     ("path,captured_at\npond/a.jpg,2025-09-14 20:53:06\nNA,\n", [A], "1 row of .* without a location.* line 3"),
     ("path,path,captured_at\npond/a.jpg,x.jpg,2025-09-14 20:53:06\n", [A], "several columns called 'path'"),

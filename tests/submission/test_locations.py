@@ -50,6 +50,17 @@ def test_links_keep_their_names(tmp_path: Path) -> None:
     assert locator().locate("./pond//SHA256E-s1--01ba47.jpg", base=str(tmp_path)).uri == named
 
 
+def test_slashes_at_the_beginning_are_one(tmp_path: Path) -> None:
+    """POSIX keeps two, and the same photograph was another capture, whose insects counted twice."""
+    empty(tmp_path, "a.jpg")
+    bounded = locator(roots=[tmp_path])
+    for slashes in ("/", "//", "///"):
+        named = slashes + str(tmp_path / "a.jpg").lstrip("/")
+        assert bounded.locate(named).uri == bounded.locate(f"file://{named}").uri == (tmp_path / "a.jpg").as_uri()
+        assert locations.folder_uri(slashes + str(tmp_path).lstrip("/")) == tmp_path.as_uri()
+    assert locator().locate("S3://traps/A.jpg").uri == "s3://traps/A.jpg"
+
+
 def test_dots_after_a_link_mean_what_the_file_system_says(tmp_path: Path) -> None:
     empty(tmp_path / "far" / "deep", "x.jpg")
     empty(tmp_path / "far", "a.jpg")

@@ -93,6 +93,7 @@ def test_single_files_and_urls(tmp_path: Path) -> None:
         ("a.docx", "neither an image .* nor a list"),
         ("gs://bucket/a.jpg", "gs:// is not supported"),
         ("https://example.org/list.csv", "lists are read from local files"),
+        ("https://example.org/night.mp4", "is a video; .*ffmpeg"),
         ("http://169.254.169.254/latest", "private address"),
     ],
 )
@@ -266,7 +267,7 @@ def test_bucket_roots(tmp_path: Path) -> None:
     (tmp_path / "l.txt").write_text("s3://lake/part.jpg\n")
     for source in (
         "s3://lake", "s3://traps", "s3://traps/mine2", "s3://traps/m*", "s3://traps/*/a.jpg", "s3://traps/mine/../b",
-        "s3://traps/mine*", "S3://traps/mine/", tmp_path / "l.txt",
+        "s3://traps/mine*", "S3://traps/mine2", tmp_path / "l.txt",
     ):  # fmt: skip
         with pytest.raises(errors.InvalidSource, match="lies outside s3://traps/mine/"):
             gather(source, allowed_buckets=mine)

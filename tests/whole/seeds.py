@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 
-SEED = (
-    os.environ.get("CHAOS_SEED")
-    # The same in all processes of one session, which have to collect the same tests.
-    or os.environ.get("PYTEST_XDIST_TESTRUNUID", "")[:8]
-    or str(secrets.randbelow(10**6))
-)
+# The same in all processes of one session, which have to collect the same tests.
+_SESSION = os.environ.get("PYTEST_XDIST_TESTRUNUID", "")[:8]
+
+SEED = os.environ.get("CHAOS_SEED") or str(int(_SESSION, 16) if _SESSION else secrets.randbelow(10**6))
