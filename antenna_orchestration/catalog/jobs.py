@@ -47,6 +47,8 @@ class SubmittedImage(NamedTuple):
     # if nothing says so.
     stamp: datetime | None = None
     stamp_offset: int | None = None
+    # Whether the digits are those of the name, and the file, which may say their zone, was not opened.
+    is_of_name: bool = False
     # Boxes of another job to classify, as `domain/given_boxes.py` packs them; None if a detector is to look for them.
     boxes: bytes | None = None
 
@@ -127,11 +129,12 @@ class KeptDeployment(NamedTuple):
     images: int
 
 
-class _Versions(NamedTuple):
-    """Whether any submitted image has a known version, and whether any has an unknown one."""
+class _Kinds(NamedTuple):
+    """Whether any submitted image has a known version, an unknown one, and a time that only its name says."""
 
     known: bool
     unknown: bool
+    of_name: bool
 
 
 class Jobs:
@@ -254,6 +257,8 @@ class Jobs:
                 await connection.execute(queries.load("adopt_versions"), {"project": project})
             if kinds.unknown:
                 await connection.execute(queries.load("assume_versions"), {"project": project})
+            if kinds.of_name:
+                await connection.execute(queries.load("keep_zones"), {"project": project})
             await connection.execute(queries.load("ensure_captures"), {"project": project})
             terms = await one_row(
                 connection,
@@ -541,24 +546,25 @@ def _derivation(whose: str) -> str:
     return f"derive:{whose}"
 
 
-async def _copy_submitted(connection: Connection, images: Iterable[SubmittedImage]) -> _Versions:
+async def _copy_submitted(connection: Connection, images: Iterable[SubmittedImage]) -> _Kinds:
     """Fill the temporary table `submitted` that the statements of a submission read."""
-    known = unknown = False
+    known = unknown = of_name = False
     await connection.execute(
         "CREATE TEMPORARY TABLE submitted (ordinal bigint GENERATED ALWAYS AS IDENTITY, url text, "
         "captured_at timestamptz, deployment text, version text, modified_at timestamptz, link text, stamp timestamp, "
-        "stamp_offset smallint, boxes bytea) ON COMMIT DROP"
+        "stamp_offset smallint, is_of_name boolean, boxes bytea) ON COMMIT DROP"
     )
     copy_in = (
-        "COPY submitted (url, captured_at, deployment, version, modified_at, link, stamp, stamp_offset, boxes) "
-        "FROM STDIN"
+        "COPY submitted (url, captured_at, deployment, version, modified_at, link, stamp, stamp_offset, is_of_name, "
+        "boxes) FROM STDIN"
     )
     async with connection.cursor() as cursor, cursor.copy(copy_in) as copy:
         for image in images:
             known, unknown = known or bool(image.version), unknown or not image.version
+            of_name = of_name or image.is_of_name
             await copy.write_row(image)
     await connection.execute("ANALYZE submitted")
-    return _Versions(known, unknown)
+    return _Kinds(known, unknown, of_name)
 
 
 def _job(row: Row) -> Job:

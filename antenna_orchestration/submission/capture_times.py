@@ -58,9 +58,10 @@ def fill(
             progress(count)
             stamp = named[index]
             named[index] = capture_time.together(stamp, taken) if stamp and taken else stamp or taken
+    looked_into = set(opened)
     for index, time in named.items():
         if time is not None:
-            filled[index] = timed(images[index], time)
+            filled[index] = timed(images[index], time)._replace(is_of_name=index not in looked_into)
     return filled, warnings
 
 

@@ -77,6 +77,18 @@ async def test_stamps_are_kept_and_become_moments(services: Services, project: s
     assert warning.startswith("no time zone is known for 1 deployment (oak)")
 
 
+async def test_what_a_file_said_outlasts_what_only_its_name_says(
+    services: Services, project: str, tmp_path: Path
+) -> None:
+    """Night by night files are opened; a whole season at once they are not, and it took their zones away."""
+    photograph = tmp_path / "20220810220005.jpg"
+    taken_at(photograph, "2022:08:10 22:00:05", offset="+02:00")
+    for exif in ("always", "never"):
+        job = await submitted(services, project, [f"{photograph},,"], tmp_path, exif=exif, reprocess=True)
+        ((_, captured_at, stamp, offset),) = await seen(services, job)
+        assert (captured_at, stamp, offset) == (utc("2022-08-10T20:00:05"), datetime(2022, 8, 10, 22, 0, 5), 120)
+
+
 async def test_a_shift_that_is_known_is_in_the_moment(services: Services, project: str, tmp_path: Path) -> None:
     await deployments.import_file(services, project, SITES + b"oak,,\n", "sites.csv")
     for name in ("panama", "oak"):
