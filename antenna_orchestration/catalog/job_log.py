@@ -59,9 +59,9 @@ class JobLog:
         """The last lines of the job's log, in order."""
         return [LogLine(**row) for row in await self._database.rows("newest_log", job=job_id, limit=limit)]
 
-    async def last(self, job_id: JobId, *, besides: str) -> LogLine | None:
-        """The last line of the job's log that is not about this act; None if there is none."""
-        row = await self._database.row("last_log", job=job_id, besides=besides)
+    async def last(self, job_id: JobId, acts: Sequence[str]) -> LogLine | None:
+        """The last line of the job's log that is about one of these acts; None if there is none."""
+        row = await self._database.row("last_log", job=job_id, acts=list(acts))
         return None if row is None else LogLine(**row)
 
     async def done_by_somebody(self, job_id: JobId, limit: int = 20) -> list[LogLine]:

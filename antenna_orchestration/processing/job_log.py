@@ -134,7 +134,7 @@ class JobLogWriter:
         line = "; ".join([progress.line, *_of_queue(await self._waiting())])
         if leases:
             line += f"; workers hold, of all jobs, {_named(leases)}"
-        await self._services.catalog.job_log.add(self._job.job_id, waiting.PROGRESS, line)
+        await self._services.catalog.job_log.add(self._job.job_id, "progress", line)
 
     def note_failures(self, reasons: Iterable[str | None]) -> None:
         """Count why images failed whose result was committed."""

@@ -18,8 +18,8 @@ STORE: Final = "store"
 
 STORE_WAITS: Final = "The job waits: "
 
-PROGRESS: Final = "progress"
-"""The act of the lines about progress, which go on while a job waits."""
+LAUNCHES: Final = ("claimed", "relaunched")
+"""The acts of the lines that say that a run of the job begins anew: it says itself what it waits for."""
 
 SILENT_AFTER: Final = 60.0
 """Seconds of silence after which nobody is taken to collect a job."""
@@ -47,8 +47,8 @@ async def of_job(services: Services, job: Job, progress: JobProgress) -> str:
 
 
 async def _store(services: Services, job: Job) -> str:
-    """The store that the job's run waits for, by what it said last beside its progress; empty if none."""
-    last = await services.catalog.job_log.last(job.job_id, besides=PROGRESS)
+    """The store that the job's run waits for, by what it said last of stores; empty if none."""
+    last = await services.catalog.job_log.last(job.job_id, (STORE, *LAUNCHES))
     if last is None or last.action != STORE or not last.message.startswith(STORE_WAITS):
         return ""
     return last.message.removeprefix(STORE_WAITS)

@@ -63,8 +63,15 @@ async def test_a_job_whose_lake_is_away_says_that_it_waits_for_it(
     async with beating(services, pipelines=("null",), reaches=job.source_kinds):
         await log.tell_store("committing results: lake /nas/lake: there is no such folder: is it mounted?")
         await log.tell_progress(progress)
+        # So is one by the health check, each quarter of an hour.
+        await services.catalog.job_log.add(job.job_id, "snapshot", "0/1")
         waits = await waiting.of_job(services, job, progress)
         assert waits == "a store (committing results: lake /nas/lake: there is no such folder: is it mounted?)"
+        # The next run says itself what it waits for.
+        await services.catalog.job_log.add(job.job_id, waiting.LAUNCHES[1], "Its run died; launch 2")
+        assert "a store" not in await waiting.of_job(services, job, progress)
+        await log.tell_store("committing results: no room")
+        assert "no room" in await waiting.of_job(services, job, progress)
         await log.tell_store("")
         assert "a store" not in await waiting.of_job(services, job, progress)
 
